@@ -1,0 +1,44 @@
+# Everything runs in virtual environments that these targets make; nothing is installed outside of them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help demo test check test-all bench clean
+
+help:
+	@echo "make demo      stream a multi-turn answer from a scripted model over a real WebSocket"
+	@echo "make test      run every test on $(PYTHON)"
+	@echo "make check     ruff, mypy, and the layers"
+	@echo "make test-all  run the quick tests on every installed Python from 3.10 on"
+	@echo "make bench     measure against the peers (installs them)"
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_layers.py tests/test_exports.py
+
+test-all:
+	.ci/test-all $(ARGS)
+
+bench: $(READY)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt --editable .
+	.venv-bench/bin/python benchmarks/events.py $(ARGS)
+
+clean:
+	rm -rf .venv .venv-* build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,423 @@
+"""One connection and its successors: the lock, the lane table, and who may do what when.
+
+A :class:`Connection` lives as long as its public WebSocket; each successful connect makes a new
+:class:`Link`. A link ends once, in :meth:`Connection.end`, whoever notices first: from then on nothing that
+its reader still delivers is let in, and each request that was running on it has got its :class:`End`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from responses_ws._call import READY, Batch, Call, wait_for
+from responses_ws._core.events import Event, parse, parse_error, response_error
+from responses_ws._core.lanes import Lanes, Request, State
+from responses_ws._link import Link, run
+from responses_ws._transport.base import Connector, Target
+from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import (
+    ConcurrencyError,
+    ConnectionError,
+    ConnectionLost,
+    Delivery,
+    PayloadTooLarge,
+    ProtocolError,
+    ResponseError,
+    ResponsesWSError,
+    ResponseTimeout,
+    with_context,
+)
+
+__all__ = ["Chain", "Connection"]
+
+logger = logging.getLogger("responses_ws")
+
+THREAD_START_SECONDS = 2.0
+RELEASE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The response that the next one continues, and where it can be found."""
+
+    response_id: str
+    stored: bool
+    generation: int
+
+
+class Connection:
+    """The state behind a WebSocket.
+
+    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``chain`` and ``lanes``. The invariant:
+    ``link`` is the only link whose events reach the lanes, and a link that is ``over`` is never ``link``.
+    Decisions are made under the lock; sending, queues and logging happen outside of it.
+
+    :param max_buffered_bytes: received for one response and not taken; None means no limit.
+    :param max_age: seconds after which a link is replaced between turns; None means never.
+    """
+
+    def __init__(self, *, max_buffered_bytes: int | None, max_age: float | None) -> None:
+        self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
+        self._max_age = max_age
+        self._pid = os.getpid()
+        self.lock = threading.Lock()
+        self.lanes = Lanes()
+        self.link: Link | None = None
+        self.dialing: Link | None = None
+        self.generation = 0
+        self.opened = False
+        self.chain: Chain | None = None
+
+    # -- connecting
+
+    def connect(self, connector: Connector, target: Target, deadline: Deadline) -> Link:
+        """The open link, or a new one.
+
+        Raises :class:`ConcurrencyError` while another thread connects, and what the connector raises.
+        """
+        with self.lock:
+            if self.link is not None:
+                return self.link
+            if self.dialing is not None:
+                raise ConcurrencyError("another thread is connecting")
+            self.generation += 1
+            link = self.dialing = Link(self.generation, self._max_age)
+        try:
+            self._dial(link, connector, target, deadline)
+            self._install(link)
+        except BaseException:
+            link.abort()
+            raise
+        finally:
+            with self.lock:
+                if self.dialing is link:
+                    self.dialing = None
+        logger.debug("connection %d is open", link.generation)
+        return link
+
+    def _dial(self, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
+        """Start the reader, which connects first, and wait for how that ends."""
+        _forget_in_children(self)
+        link.thread = threading.Thread(
+            target=run,
+            args=(self, link, connector, target, deadline),
+            name=f"responses_ws-reader-{link.generation}",
+            daemon=True,
+        )
+        try:
+            link.thread.start()
+        except RuntimeError as error:
+            raise ConnectionError(f"the reader thread could not be started: {error}") from error
+        if wait_for(link.outcome, THREAD_START_SECONDS) is None:
+            raise ConnectionError(
+                "the reader thread did not start; uWSGI runs threads with --enable-threads only"
+            )
+        outcome = wait_for(link.outcome, deadline.remaining())
+        if outcome is None:
+            raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+    def _install(self, link: Link) -> None:
+        """Make the link the connection's, unless it ended or was aborted meanwhile."""
+        with self.lock:
+            if link.over or link.aborted:
+                raise link.cause or ConnectionError("connecting was given up")
+            self.link = link
+            self.opened = True
+            lost = self.chain if self.chain is not None and not self.chain.stored else None
+            if lost is not None:
+                self.chain = None
+        if lost is not None:
+            logger.warning(
+                "%s was not stored and ended with its connection; a new chain begins", lost.response_id
+            )
+
+    # -- the caller's side
+
+    def open(self, call: Call, drain: float | None, deadline: Deadline) -> None:
+        """Take the call's lane, waiting ``drain`` seconds for an abandoned response to end there.
+
+        Raises :class:`ConcurrencyError` when the lane is busy.
+        """
+        with self.lock:
+            free = self.lanes.open(call)
+            link = self.link
+        if free or wait_for(call.queue, deadline.remaining(drain)) is not None or deadline.expired:
+            return
+        # It did not end in time, so its connection is given up. That frees the lane.
+        if link is not None:
+            self.end(link, ConnectionLost("given up: an abandoned response did not end in time"))
+            link.abort()
+        wait_for(call.queue, RELEASE_SECONDS)
+
+    def send(self, call: Call, message: bytes) -> None:
+        """Send the call's request on the open link.
+
+        When it raises :class:`ConnectionLost` or :class:`ResponseTimeout` with NOT_SENT, the message did not
+        leave whole and the call holds its lane as before.
+        """
+        with self.lock:
+            link = self.link
+            if link is None or link.transport is None:
+                raise ConnectionLost("the connection was lost before the request was sent")
+            transport = link.transport
+            call.link = link
+            call.move(State.SENDING)
+        try:
+            transport.send(message)
+        except (ConnectionLost, ResponseTimeout) as error:
+            raise self._unsent(call, link, error) from error.__cause__
+        except BaseException:
+            # Half a message is out, and whatever follows would be swallowed by it.
+            call.abandoned = True
+            link.abort()
+            self.end(link, ConnectionLost("the sending of a request was interrupted"))
+            raise
+        call.last_event_at = time.monotonic()
+        with self.lock:
+            lost = link.over and call.state is State.SENDING
+            if lost:
+                self.lanes.release(call)
+            else:
+                self.lanes.sent(call)
+        if lost:
+            cause = link.cause or ConnectionLost("the connection was lost")
+            raise with_context(cause, delivery=_delivery(Delivery.UNKNOWN, cause))
+
+    def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
+        """The connection broke under the request. What the server said before that is the better reason."""
+        link.join(RELEASE_SECONDS)
+        self.end(link, error)
+        link.abort()
+        with self.lock:
+            if call.state is State.SENDING:
+                call.move(State.QUEUED)
+        return with_context(link.cause or error, delivery=Delivery.NOT_SENT)
+
+    def leave(self, call: Call) -> None:
+        """Abandon the call, and free its lane when nothing of it was sent."""
+        call.abandon()
+        with self.lock:
+            if call.state is State.QUEUED:
+                self.lanes.release(call)
+            ready = self._take_ready()
+        _tell(ready)
+
+    def remember(self, call: Call, response_id: str, *, stored: bool) -> None:
+        """The call was completed: what is asked next continues it."""
+        generation = self.generation if call.link is None else call.link.generation
+        with self.lock:
+            self.chain = Chain(response_id, stored, generation)
+
+    def begin_chain(self) -> None:
+        """What is asked next continues nothing."""
+        with self.lock:
+            self.chain = None
+
+    def disconnect(self, seconds: float | None) -> None:
+        """Close the link; whoever waits on it gets :class:`ConnectionLost`.
+
+        A connection at rest ends by the closing handshake (RFC 6455, 7.1.2), at most ``seconds`` long. With a
+        response running there is nothing to wait for: the peer is told and left.
+        """
+        with self.lock:
+            self.opened = False
+            link, dialing = self.link, self.dialing
+            at_rest = not self.lanes.running()
+        if dialing is not None:
+            dialing.abort()
+        if link is None or link.transport is None:
+            return
+        try:
+            link.transport.close(1000)
+            if at_rest:
+                link.join(seconds)
+        finally:
+            self.end(link, ConnectionLost("the connection was closed by disconnect()"))
+            link.abort()
+            link.join(RELEASE_SECONDS)
+
+    def rotate(self) -> None:
+        """Let go of a link that has reached its age, unless something runs on it or lives on it alone."""
+        with self.lock:
+            link = self.link
+            if link is None or link.rotate_at is None or time.monotonic() < link.rotate_at:
+                return
+            if self.lanes.running() or (self.chain is not None and not self.chain.stored):
+                return
+        logger.info("connection %d has reached its age and is replaced", link.generation)
+        self.end(link, ConnectionLost("the connection reached its age"))
+        if link.transport is not None:
+            link.transport.close(1000)
+        link.abort()
+
+    def forsake(self) -> None:
+        """The WebSocket was forgotten. Runs in a finalizer, so it takes no lock."""
+        for link in (self.link, self.dialing):
+            if link is not None:
+                link.abort()
+
+    # -- the reader's side
+
+    def deliver(self, link: Link, payloads: list[bytes], now: float) -> None:
+        """Parse messages and hand their events to the calls that own them.
+
+        After everything before it was delivered it raises :class:`ProtocolError` for what is no event, or the
+        service's error when that belongs to the connection.
+        """
+        events: list[Event] = []
+        failure: ResponsesWSError | None = None
+        try:
+            for payload in payloads:
+                events.append(parse(payload))
+        except ProtocolError as error:
+            failure = error
+        with self.lock:
+            if link.over:
+                return
+            batches = self._route(events, sum(map(len, payloads)))
+            ready = self._take_ready()
+            strays, self.lanes.strays = self.lanes.strays, []
+            broken, self.lanes.connection_error = self.lanes.connection_error, None
+        for call, batch in batches:
+            self._put(call, batch, now)
+        _tell(ready)
+        for kind in strays:
+            logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
+        error_event = None if broken is None else parse_error(broken)
+        if error_event is not None:
+            failure = response_error(error_event)
+        if failure is not None:
+            raise failure
+
+    def _route(self, events: list[Event], size: int) -> list[tuple[Call, Batch]]:
+        """Under the lock: the events as runs of one call each, in order."""
+        route = self.lanes.route
+        share = size // max(1, len(events))
+        batches: list[tuple[Call, Batch]] = []
+        owner: Call | None = None
+        run: list[Event] = []
+
+        def close_run(terminal: Event | None) -> None:
+            if owner is not None and (run or terminal):
+                batches.append((owner, Batch(run, terminal, share * (len(run) + 1))))
+
+        for event in events:
+            call = cast("Call | None", route(event))
+            if call is not owner:
+                close_run(None)
+                owner, run = call, []
+            if call is None:
+                continue
+            if call.state is State.DONE:
+                close_run(event)
+                owner, run = None, []
+            else:
+                run.append(event)
+        close_run(None)
+        return batches
+
+    def _put(self, call: Call, batch: Batch, now: float) -> None:
+        if call.abandoned:
+            return
+        call.last_event_at = now
+        call.received += batch.size
+        waiting = call.received - call.taken
+        if waiting <= self._max_buffered_bytes:
+            call.queue.put(batch)
+            return
+        call.abandoned = True
+        limit = self._max_buffered_bytes
+        error = PayloadTooLarge(
+            f"{waiting} bytes were received and not taken; max_buffered_bytes is {limit}",
+            size=waiting,
+            limit=limit,
+        )
+        call.finish(error, Delivery.STARTED)
+
+    def end(self, link: Link, cause: ResponsesWSError) -> None:
+        """The link is gone. The first cause counts; later ones change nothing."""
+        with self.lock:
+            if link.over:
+                return
+            link.over = True
+            link.cause = cause
+            if self.link is not link:
+                return
+            self.link = None
+            ended = self.lanes.end()
+            ready = self._take_ready()
+        logger.debug("connection %d has ended: %s", link.generation, cause)
+        for call in cast("list[Call]", ended):
+            call.finish(cause, _delivery(call.delivery, cause))
+        _tell(ready)
+
+    def _take_ready(self) -> list[Request]:
+        ready, self.lanes.ready = self.lanes.ready, []
+        return ready
+
+    # -- fork
+
+    def check_process(self) -> None:
+        """Notice a fork that ran no hooks."""
+        if self._pid != os.getpid():
+            self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: nothing of the parent's connection is ours.
+
+        The parent's other threads do not exist here, so a lock that one of them held would stay locked for
+        ever: locks are replaced, never taken. No byte leaves, and no TLS shutdown is made.
+        """
+        links = [link for link in (self.link, self.dialing) if link is not None]
+        calls = cast("list[Call]", self.lanes.running())
+        self._pid = os.getpid()
+        self.lock = threading.Lock()
+        self.lanes = Lanes()
+        self.link = self.dialing = None
+        cause = ConnectionLost("the connection belongs to the parent process")
+        for link in links:
+            link.forget(cause)
+        for call in calls:
+            call.orphan(cause)
+
+
+def _delivery(delivery: Delivery, cause: ResponsesWSError) -> Delivery:
+    """An error of the service before its first event is an answer, even when it ends the connection."""
+    return (
+        Delivery.REJECTED if delivery is Delivery.UNKNOWN and isinstance(cause, ResponseError) else delivery
+    )
+
+
+def _tell(ready: Iterable[Request]) -> None:
+    for call in cast("Iterable[Call]", ready):
+        call.queue.put(READY)
+
+
+_living: weakref.WeakSet[Connection] = weakref.WeakSet()
+_hooks: list[str] = []
+
+
+def _forget_in_children(connection: Connection) -> None:
+    """From its first connect on, a connection is forgotten in every forked child.
+
+    The hook is set at the first use and not at import: a process that never connects has none.
+    """
+    if not _hooks and hasattr(os, "register_at_fork"):
+        _hooks.append("after_in_child")
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+    _living.add(connection)
+
+
+def _after_fork_in_child() -> None:
+    for connection in list(_living):
+        connection.forget()

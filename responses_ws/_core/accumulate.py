@@ -1,0 +1,315 @@
+"""The output of a response, put together from its events.
+
+Items and their parts interleave, and gateways leave events out or change ids on the way. So an event is
+attributed by what it names (item id, call id, place in the output) and never by what came last, and no event
+is required. What the service sends as done is authoritative over the deltas before it, unless it is empty.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from responses_ws._core.fields import REPLACEMENT, count, mapping, mappings, printable, text
+from responses_ws._core.parser import Event
+
+__all__ = ["DELTAS", "Kind", "Output", "Part"]
+
+# -- the kinds of text
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kind:
+    """A kind of text that arrives in pieces.
+
+    :ivar event: the type of its events, without ``.delta`` and ``.done``.
+    :ivar item_type: the type of item that it belongs to.
+    :ivar field: the item's field that holds it, as the text itself or as a list of parts.
+    :ivar part_type: its type in that list; None when the field is the text itself.
+    :ivar number: the field of its events that tells the texts of one item apart.
+    :ivar text: the field of a ``done`` event, and of the part, that holds the whole text.
+    :ivar shown: the field of a chunk that holds a piece of it.
+    """
+
+    event: str
+    item_type: str
+    field: str
+    part_type: str | None
+    number: str
+    text: str
+    shown: Literal["content", "refusal", "reasoning", "tool_calls"]
+
+
+OUTPUT_TEXT = Kind(
+    event="response.output_text",
+    item_type="message",
+    field="content",
+    part_type="output_text",
+    number="content_index",
+    text="text",
+    shown="content",
+)
+REFUSAL = Kind(
+    event="response.refusal",
+    item_type="message",
+    field="content",
+    part_type="refusal",
+    number="content_index",
+    text="refusal",
+    shown="refusal",
+)
+REASONING_TEXT = Kind(
+    event="response.reasoning_text",
+    item_type="reasoning",
+    field="content",
+    part_type="reasoning_text",
+    number="content_index",
+    text="text",
+    shown="reasoning",
+)
+SUMMARY_TEXT = Kind(
+    event="response.reasoning_summary_text",
+    item_type="reasoning",
+    field="summary",
+    part_type="summary_text",
+    number="summary_index",
+    text="text",
+    shown="reasoning",
+)
+ARGUMENTS = Kind(
+    event="response.function_call_arguments",
+    item_type="function_call",
+    field="arguments",
+    part_type=None,
+    number="call_id",
+    text="arguments",
+    shown="tool_calls",
+)
+INPUT = Kind(
+    event="response.custom_tool_call_input",
+    item_type="custom_tool_call",
+    field="input",
+    part_type=None,
+    number="call_id",
+    text="input",
+    shown="tool_calls",
+)
+KINDS = (OUTPUT_TEXT, REFUSAL, REASONING_TEXT, SUMMARY_TEXT, ARGUMENTS, INPUT)
+
+DELTAS = {f"{kind.event}.delta": kind for kind in KINDS}
+"""Event types that carry a piece of text, with the kind of it."""
+DONES = {f"{kind.event}.done": kind for kind in KINDS}
+PART_DONES = frozenset({"response.content_part.done", "response.reasoning_summary_part.done"})
+PARTS = {kind.part_type: kind for kind in KINDS if kind.part_type}
+
+
+class Part:
+    """One text in the making.
+
+    :ivar pieces: what arrived, in whole characters.
+    :ivar held: the first half of a character whose second half must come with the next piece.
+    :ivar whole: the service's own word for the whole text, which stands in for the pieces.
+    """
+
+    __slots__ = ("annotations", "held", "pieces", "whole")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.held = ""
+        self.whole: str | None = None
+        self.annotations: list[dict[str, Any]] = []
+
+    def extend(self, delta: str) -> str:
+        """Take a piece that may begin or end with half a character; what can be shown of it now."""
+        joined = self.held + delta
+        self.held = joined[-1] if "\ud800" <= joined[-1:] <= "\udbff" else ""
+        shown = printable(joined[: len(joined) - len(self.held)])
+        self.pieces.append(shown)
+        return shown
+
+    def finish(self, whole: str | None) -> None:
+        """The text is done; an empty one says nothing against the pieces."""
+        if whole:
+            self.whole = whole
+            self.pieces.clear()
+            self.held = ""
+
+    def text(self, ended: bool) -> str:
+        """The text so far. Half a character at its end counts once no other half can come."""
+        if self.whole is not None:
+            return printable(self.whole)
+        return "".join(self.pieces) + (REPLACEMENT if ended and self.held else "")
+
+
+# -- items
+
+FILLABLE = ("call_id", "name", "content", "summary", "arguments", "input")
+"""Fields that are taken from earlier events where a later one leaves them empty."""
+
+
+class Stage(enum.IntEnum):
+    """How far an item is known."""
+
+    NAMED = 0
+    """From its deltas."""
+    ADDED = 1
+    """From ``response.output_item.added``."""
+    DONE = 2
+    """From ``response.output_item.done``."""
+    FINAL = 3
+    """From the terminal event."""
+
+
+ITEM_STAGES = {"response.output_item.added": Stage.ADDED, "response.output_item.done": Stage.DONE}
+
+
+class Item:
+    """One output item in the making.
+
+    :ivar sent: what the service sent of it.
+    :ivar index: its place in the output, or None when unknown.
+    """
+
+    __slots__ = ("index", "parts", "sent", "stage")
+
+    def __init__(self, sent: dict[str, Any], index: int | None) -> None:
+        self.sent = sent
+        self.index = index
+        self.stage = Stage.NAMED
+        self.parts: dict[tuple[Kind, int], Part] = {}
+
+    def take(self, sent: dict[str, Any], stage: Stage) -> None:
+        """The item as the service sends it now; a straggler of an earlier stage changes nothing."""
+        if stage < self.stage:
+            return
+        self.sent = filled(sent, self.snapshot(ended=True))
+        self.stage = stage
+        if stage is Stage.DONE:
+            self.parts.clear()
+
+    def snapshot(self, *, ended: bool) -> dict[str, Any]:
+        """The item as far as it is known: what was sent of it, with the texts that have arrived since."""
+        if self.stage is Stage.DONE:
+            return self.sent
+        texts: dict[str, Any] = {}
+        for kind, number in sorted(self.parts, key=lambda key: key[1]):
+            part = self.parts[kind, number]
+            if kind.part_type is None:
+                texts[kind.field] = part.text(ended)
+                continue
+            entry: dict[str, Any] = {"type": kind.part_type, kind.text: part.text(ended)}
+            if kind is OUTPUT_TEXT:
+                entry["annotations"] = list(part.annotations)
+            texts.setdefault(kind.field, []).append(entry)
+        return {**self.sent, **texts}
+
+
+def filled(item: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The item itself or, where it leaves empty what is known, a copy with that filled in."""
+    missing = {name: known[name] for name in FILLABLE if known.get(name) and not item.get(name)}
+    return {**item, **missing} if missing else item
+
+
+# -- the output
+
+Name = tuple[object, str, object]
+IDS = ("id", "call_id")
+MAX_ROUTES = 256
+"""Some gateways change the item id with every event."""
+
+
+class Output:
+    """The output items of one response, found by whatever an event says of them. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._named: dict[Name, Item] = {}
+        self._routes: dict[tuple[object, ...], Part] = {}
+
+    def part(self, kind: Kind, event: Event) -> Part:
+        """The text that an event adds to. Called for every delta, so the way to it is remembered."""
+        route = (kind, event.get("item_id"), event.get("output_index"), event.get(kind.number))
+        try:
+            part = self._routes.get(route)
+        except TypeError:  # a list or an object for an id
+            return self._find_part(kind, event)
+        if part is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            part = self._routes[route] = self._find_part(kind, event)
+        return part
+
+    def note(self, event_type: str, event: Event) -> None:
+        """Take an event that is no delta; most of them say nothing about the output."""
+        if event_type in DONES:
+            kind = DONES[event_type]
+            self.part(kind, event).finish(text(event.get(kind.text)))
+        elif event_type in PART_DONES:
+            self._finish_part(event, mapping(event.get("part")))
+        elif event_type == "response.output_text.annotation.added":
+            self.part(OUTPUT_TEXT, event).annotations += mappings([event.get("annotation")])
+        elif event_type in ITEM_STAGES:
+            self._note_item(event, mapping(event.get("item")), ITEM_STAGES[event_type])
+
+    def items(self, final: list[dict[str, Any]], *, ended: bool) -> list[dict[str, Any]]:
+        """The items in output order: those of the terminal event or, when it has none, those seen."""
+        if final:
+            return [self._completed(item, index) for index, item in enumerate(final)]
+        seen = sorted(self._items, key=lambda item: math.inf if item.index is None else item.index)
+        return [item.snapshot(ended=ended) for item in seen]
+
+    def _completed(self, item: dict[str, Any], index: int) -> dict[str, Any]:
+        known = self._find(_names(item, index), Stage.FINAL)
+        return item if known is None else filled(item, known.snapshot(ended=True))
+
+    def _find_part(self, kind: Kind, event: Event) -> Part:
+        ids = {"id": text(event.get("item_id")), "call_id": text(event.get("call_id"))}
+        said = {"type": kind.item_type, **{name: value for name, value in ids.items() if value}}
+        if kind.item_type == "message":
+            said["role"] = "assistant"
+        index = count(event.get("output_index"))
+        names = _names(said, index)
+        item = self._find(names, Stage.DONE) or self._open(said, index, names)
+        number = count(event.get(kind.number)) if kind.part_type else None
+        return item.parts.setdefault((kind, number or 0), Part())
+
+    def _finish_part(self, event: Event, part: dict[str, Any]) -> None:
+        kind = PARTS.get(text(part.get("type")))
+        if kind is not None:
+            found = self.part(kind, event)
+            found.finish(text(part.get(kind.text)))
+            found.annotations = mappings(part.get("annotations")) or found.annotations
+
+    def _note_item(self, event: Event, sent: dict[str, Any], stage: Stage) -> None:
+        index = count(event.get("output_index"))
+        names = _names(sent, index)
+        item = self._find(names, stage) or self._open({}, index, names)
+        item.take(sent, stage)
+        item.index = index if item.index is None else item.index
+        self._named.update(dict.fromkeys(names, item))
+        self._routes.clear()
+
+    def _find(self, names: list[Name], stage: Stage) -> Item | None:
+        """By id, else by place: a place belongs to the item there until that has reached the stage itself."""
+        nameless = (names[0][0], "", None)
+        for name in (*names, nameless):
+            item = self._named.get(name)
+            if item is not None and (name[1] in IDS or item.stage < stage):
+                return item
+        return None
+
+    def _open(self, sent: dict[str, Any], index: int | None, names: list[Name]) -> Item:
+        item = Item(sent, index)
+        self._items.append(item)
+        self._named.update(dict.fromkeys(names, item))
+        return item
+
+
+def _names(said: dict[str, Any], index: int | None) -> list[Name]:
+    """All that tells an item from others of its type, surest first."""
+    values = {"id": text(said.get("id")), "call_id": text(said.get("call_id")), "output_index": index}
+    item_type = text(said.get("type"))
+    names: list[Name] = [(item_type, name, value) for name, value in values.items() if value is not None]
+    return names or [(item_type, "", None)]

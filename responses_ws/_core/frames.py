@@ -1,0 +1,203 @@
+"""Bytes to messages: the receiving half of RFC 6455, section 5, for a client without extensions.
+
+One read of the socket brings many small frames; they are cut from the buffer in one loop, without a call, a
+copy or a system call for each. Everything that is not a whole, unfragmented text frame takes the slow path,
+where the rules are checked clause by clause.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+
+from responses_ws._core.headers import Masker
+from responses_ws._core.secret import Secret
+from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError
+
+__all__ = ["FrameParser", "Opcode", "close_payload"]
+
+
+class Opcode(enum.IntEnum):
+    """RFC 6455, 5.2."""
+
+    CONT = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+FIN = 0x80
+RESERVED = 0x70
+MASKED = 0x80
+CONTROL = 0x08
+FIN_TEXT = FIN | Opcode.TEXT
+OPCODES = frozenset(Opcode)
+
+MAX_CONTROL_BYTES = 125
+NO_STATUS = 1005
+CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+"""RFC 6455, 7.4.1 and the IANA registry; 3000 to 4999 are allowed besides (7.4.2)."""
+
+Failure = ConnectionLost | PayloadTooLarge | ProtocolError
+
+
+class FrameParser:
+    """Cuts messages and control frames from the bytes of one connection.
+
+    Not thread-safe: it belongs to the reader. After the first failure, or the peer's close frame, nothing
+    more is read; what was complete before it was returned.
+
+    :param max_message_bytes: of one message, headers of its frames included, so that a flood of empty
+        fragments ends too; None means no limit.
+    :param secrets: masked wherever the peer echoes them, before anything is cut.
+    """
+
+    def __init__(self, max_message_bytes: int | None = None, secrets: tuple[Secret, ...] = ()) -> None:
+        self.failure: Failure | None = None
+        self.pings: list[bytes] = []
+        self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
+        self._mask = Masker(secrets)
+        # The start of a frame that is not complete, in pieces: joined once when the last byte is there, so
+        # that a large message costs what it weighs.
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._wanted = 0
+        # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
+        self._message: bytearray | None = None
+        self._weight = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was read; return the payloads of the text messages that are now complete.
+
+        Pings to answer are added to ``pings``; a failure or the peer's close is left in ``failure``.
+        """
+        if self._pieces:
+            self._pieces.append(data)
+            self._held += len(data)
+            if self._held < self._wanted:
+                return []
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        data = self._mask(data)
+        messages: list[bytes] = []
+        try:
+            rest = self._cut(data, messages)
+        except (ConnectionLost, PayloadTooLarge, ProtocolError) as failure:
+            self.failure = failure
+            return messages
+        if rest < len(data):
+            self._pieces.append(data[rest:])
+            self._held = len(data) - rest
+        return messages
+
+    def _cut(self, data: bytes, messages: list[bytes]) -> int:
+        """Cut every whole frame; return where the first incomplete one begins."""
+        position = 0
+        end = len(data)
+        while end - position >= 2:
+            first = data[position]
+            length = data[position + 1]
+            start = position + 2
+            if length == 126:
+                start = position + 4
+                if start > end:
+                    break
+                length = data[position + 2] << 8 | data[position + 3]
+            elif length >= 127:
+                if length > 127:
+                    raise ProtocolError("the server sent a masked frame (RFC 6455, 5.1)")
+                start = position + 10
+                if start > end:
+                    break
+                length = int.from_bytes(data[position + 2 : start], "big")
+            stop = start + length
+            if first != FIN_TEXT or self._message is not None:
+                self._check_header(first, length)
+            if stop - position > self._limit - self._weight and not first & CONTROL:
+                raise self._too_large(stop - position, length)
+            if stop > end:
+                self._wanted = stop - position
+                return position
+            if first == FIN_TEXT:
+                messages.append(data[start:stop])
+            elif first & CONTROL:
+                self._take_control(first & 0x0F, data[start:stop])
+            else:
+                self._take_fragment(first, data[start:stop], stop - position, messages)
+            position = stop
+        self._wanted = 0
+        return position
+
+    def _check_header(self, first: int, length: int) -> None:
+        """What a header alone can get wrong (RFC 6455, 5.2, 5.4, 5.5), before its payload is waited for."""
+        opcode = first & 0x0F
+        if first & RESERVED:
+            raise ProtocolError("the server set a reserved bit without an extension (RFC 6455, 5.2)")
+        if opcode not in OPCODES:
+            raise ProtocolError(f"the server used the reserved opcode {opcode:#x} (RFC 6455, 5.2)")
+        if opcode & CONTROL:
+            if not first & FIN:
+                raise ProtocolError("the server fragmented a control frame (RFC 6455, 5.5)")
+            if length > MAX_CONTROL_BYTES:
+                raise ProtocolError(f"the server sent a control frame of {length} bytes (RFC 6455, 5.5)")
+        elif opcode == Opcode.BINARY:
+            raise ProtocolError("the server sent a binary message; events are text", close_code=1003)
+        elif opcode == Opcode.CONT and self._message is None:
+            raise ProtocolError("the server continued a message that it had not begun (RFC 6455, 5.4)")
+        elif opcode == Opcode.TEXT and self._message is not None:
+            raise ProtocolError("the server began a message inside another (RFC 6455, 5.4)")
+
+    def _take_fragment(self, first: int, payload: bytes, weight: int, messages: list[bytes]) -> None:
+        if self._message is None:
+            self._message = bytearray()
+        self._weight += weight
+        self._message += payload
+        if first & FIN:
+            messages.append(self._mask(bytes(self._message)))
+            self._message = None
+            self._weight = 0
+
+    def _take_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.PING:
+            self.pings.append(payload)
+        elif opcode == Opcode.CLOSE:
+            raise _closed(payload)
+
+    def _too_large(self, weight: int, length: int) -> PayloadTooLarge | ProtocolError:
+        if length >> 63:
+            return ProtocolError("the server sent a length with its highest bit set (RFC 6455, 5.2)")
+        size = self._weight + weight
+        return PayloadTooLarge(
+            f"the server sent a message of {size} bytes or more; max_message_bytes is {self._limit}",
+            size=size,
+            limit=self._limit,
+        )
+
+
+def _closed(payload: bytes) -> ConnectionLost:
+    """The peer's close frame (RFC 6455, 5.5.1) as the end that it means."""
+    if not payload:
+        return ConnectionLost("the server closed the connection without a code", close_code=NO_STATUS)
+    if len(payload) == 1:
+        raise ProtocolError("the server sent a close frame with half a code (RFC 6455, 5.5.1)")
+    code = int.from_bytes(payload[:2], "big")
+    if code not in CLOSE_CODES and not 3000 <= code <= 4999:
+        raise ProtocolError(f"the server closed with the code {code}, which may not be sent (RFC 6455, 7.4)")
+    try:
+        reason = str(payload[2:], "utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(
+            "the reason of the server's close frame is not UTF-8 (RFC 6455, 5.5.1)", close_code=1007
+        ) from error
+    told = f" ({reason})" if reason else ""
+    return ConnectionLost(
+        f"the server closed the connection with code {code}{told}", close_code=code, close_reason=reason
+    )
+
+
+def close_payload(code: int, reason: str = "") -> bytes:
+    """The body of a close frame, its reason cut to what fits (RFC 6455, 5.5)."""
+    room = MAX_CONTROL_BYTES - 2
+    return code.to_bytes(2, "big") + reason.encode()[:room].decode(errors="ignore").encode()

@@ -1,0 +1,96 @@
+"""Text to event. JSON is parsed here and nowhere else.
+
+An event is the object as the server sent it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from responses_ws.errors import ProtocolError
+
+__all__ = ["Event", "parse"]
+
+Event = dict[str, Any]
+
+MAX_DEPTH = 500
+"""Levels of nesting. The parsers' own limits differ between versions and count the caller's stack."""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_scan = _DECODER.scan_once  # type: ignore[attr-defined]  # JSONDecoder.raw_decode calls it; typeshed lacks it
+
+
+def _scan_message(payload: bytes) -> Any:
+    """The value of a message that has no whitespace around it, else None: half the cost of ``json.loads``."""
+    message = str(payload, "utf-8")
+    value, end = _scan(message, 0)
+    return value if end == len(message) else None
+
+
+_loads: Callable[[bytes], Any]
+try:
+    import orjson
+except ImportError:
+    _loads = _scan_message
+else:
+    _loads = orjson.loads
+
+
+def parse(payload: bytes) -> Event:
+    """The event of one message.
+
+    Uses orjson where it is installed (extra ``speed``). Raises :class:`ProtocolError`, without the payload,
+    for what is no UTF-8 (``close_code`` 1007), no JSON, no object, or nested too deeply (1008).
+    """
+    try:
+        value = _loads(payload)
+    except (ValueError, RecursionError, StopIteration):
+        value = None
+    # Every level takes two characters, so a short message cannot be too deep.
+    if type(value) is dict and (len(payload) <= 2 * MAX_DEPTH or not _too_deep(payload, value)):
+        return value
+    return _parse_exactly(payload)
+
+
+def _parse_exactly(payload: bytes) -> Event:
+    """Decides about what the fast path did not accept: whitespace, half characters (orjson), faults."""
+    try:
+        value = _DECODER.decode(str(payload, "utf-8"))
+    except UnicodeDecodeError:
+        close_code, fault = 1007, "is no UTF-8"
+    except RecursionError:
+        close_code, fault = 1008, "is nested too deeply"
+    except ValueError:
+        close_code, fault = 1008, "is no JSON"
+    else:
+        if isinstance(value, dict) and not _too_deep(payload, value):
+            return value
+        close_code, fault = (
+            1008,
+            "is nested too deeply" if isinstance(value, dict) else "is JSON but no object",
+        )
+    # Raised outside the handlers: the errors of the decoders hold the payload.
+    raise ProtocolError(f"the server sent a message that {fault}", close_code=close_code)
+
+
+def _too_deep(payload: bytes, value: Event) -> bool:
+    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+        return False
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True

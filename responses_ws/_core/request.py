@@ -1,0 +1,227 @@
+"""From the caller's arguments to the one message that starts a response."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from responses_ws.errors import ConfigurationError, PayloadTooLarge
+
+__all__ = ["UNSET", "Unset", "build", "encode", "stores"]
+
+EVENT = "response.create"
+NOT_ON_A_SOCKET = frozenset({"stream", "background"})
+SHOWN = 5
+IMAGE_FIELDS = ("content", "output")
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""An argument that was not given, where None has a meaning of its own."""
+
+
+def build(
+    *,
+    model: str,
+    input: str | Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    previous_response_id: str | Unset | None = UNSET,
+    instructions: str | None = None,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The fields of one request, flat, as ``POST /v1/responses`` names them.
+
+    :param input: a text, or a list of items.
+    :param previous_response_id: the response to continue; None starts a new chain and is sent as null.
+    :param extra: any further field. ``compact_threshold`` (tokens) is sent as ``context_management`` and wins
+        over one given; an empty ``metadata`` is left out; so is every None.
+
+    Raises :class:`ConfigurationError` naming the parameter.
+    """
+    _check_model(model)
+    if not isinstance(input, str):
+        input = _check_items("input", input, "a str or a list of dicts")
+    if tools is not None:
+        tools = _check_items("tools", tools, "a list of dicts")
+    fields = {
+        "model": model,
+        "input": input,
+        "instructions": instructions,
+        "tools": tools,
+        **_state(extra),
+    }
+    payload = {name: value for name, value in fields.items() if value is not None}
+    if previous_response_id is not UNSET:
+        payload["previous_response_id"] = _check_previous(previous_response_id, extra)
+    return payload
+
+
+def encode(payload: Mapping[str, Any], *, max_bytes: int | None) -> bytes:
+    """The WebSocket message for a payload, which is left as it is.
+
+    ``type`` is added, ``stream`` and ``background`` do not apply to a socket and are left out, and so is
+    every None at the top level except that of ``previous_response_id``. Everything else passes, known or not;
+    keys inside are written as :mod:`json` writes them.
+
+    :param max_bytes: the most that the message may have; None means no limit.
+
+    Raises :class:`ConfigurationError` naming the parameter that JSON or UTF-8 cannot express, and
+    :class:`PayloadTooLarge` naming the largest items.
+    """
+    fields = _sendable(payload)
+    message = _dump({"type": EVENT, **fields})
+    if message is None:
+        raise ConfigurationError(_fault(fields))
+    if max_bytes is not None and len(message) > max_bytes:
+        raise _too_large(fields, len(message), max_bytes)
+    return message
+
+
+def stores(payload: Mapping[str, Any]) -> bool:
+    """Whether the service keeps the response; it does unless told ``store: false``."""
+    return payload.get("store") is not False
+
+
+def _state(extra: Mapping[str, Any]) -> dict[str, Any]:
+    fields = dict(extra)
+    threshold = fields.pop("compact_threshold", None)
+    if threshold is not None:
+        fields["context_management"] = _compaction(threshold)
+    if not fields.get("metadata"):
+        fields.pop("metadata", None)
+    return fields
+
+
+def _compaction(threshold: object) -> list[dict[str, Any]]:
+    if isinstance(threshold, bool) or not isinstance(threshold, int) or threshold <= 0:
+        raise ConfigurationError("compact_threshold must be a positive whole number of tokens")
+    return [{"type": "compaction", "compact_threshold": threshold}]
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, str) or not model:
+        raise ConfigurationError("model must be a non-empty str")
+
+
+def _check_items(name: str, items: Sequence[Mapping[str, Any]], expected: str) -> list[Mapping[str, Any]]:
+    if not isinstance(items, (list, tuple)):
+        raise ConfigurationError(f"{name} must be {expected}, not {type(items).__name__}")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ConfigurationError(f"{name}[{index}] must be a dict, not {type(item).__name__}")
+    return list(items)
+
+
+def _check_previous(previous_response_id: str | None, extra: Mapping[str, Any]) -> str | None:
+    if previous_response_id is None:
+        return None
+    if not isinstance(previous_response_id, str):
+        raise ConfigurationError(
+            f"previous_response_id must be a str or None, not {type(previous_response_id).__name__}"
+        )
+    if extra.get("conversation") is not None:
+        raise ConfigurationError("conversation and previous_response_id exclude each other")
+    return previous_response_id
+
+
+def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a payload that go on the wire, without the type."""
+    if not isinstance(payload, Mapping):
+        raise ConfigurationError(f"payload must be a mapping, not {type(payload).__name__}")
+    for name in payload:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"payload has a key that is no str but {type(name).__name__}")
+    if payload.get("type", EVENT) not in (EVENT, None):
+        raise ConfigurationError(f"type must be {EVENT!r} or left out")
+    return {name: value for name, value in payload.items() if _travels(name, value)}
+
+
+def _travels(name: str, value: object) -> bool:
+    if name == "type" or name in NOT_ON_A_SOCKET:
+        return False
+    return value is not None or name == "previous_response_id"
+
+
+def _dump(value: object) -> bytes | None:
+    """A value as JSON in UTF-8, or None if there is none; the codec's own error would hold the text."""
+    try:
+        return ENCODER.encode(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _fault(fields: Mapping[str, Any]) -> str:
+    """Which field cannot be sent and why, without its value."""
+    for where, value in _items(fields):
+        why = _reason(value)
+        if why:
+            return f"{where} cannot be sent: {why}"
+    return f"payload cannot be sent: {_reason(fields)}"
+
+
+def _reason(value: object) -> str | None:
+    try:
+        ENCODER.encode(value).encode()
+    except RecursionError:
+        return "it is nested too deep"
+    except UnicodeEncodeError:
+        return "it holds half of a surrogate pair, which UTF-8 cannot express"
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        return "it holds itself, or a number that JSON cannot express (NaN, Infinity)"
+    return None
+
+
+def _items(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every field, lists item by item, each with the name under which an error speaks of it."""
+    for name, value in fields.items():
+        if isinstance(value, (list, tuple)):
+            yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
+        else:
+            yield name, value
+
+
+def _too_large(fields: Mapping[str, Any], size: int, limit: int) -> PayloadTooLarge:
+    sized = ((where, value, _measure(value)) for where, value in _items(fields))
+    found = heapq.nlargest(SHOWN, sized, key=lambda item: item[2])
+    largest = tuple(_image_or_item(*item) for item in found)
+    named = ", ".join(f"{where} ({count} bytes)" for where, count in largest)
+    return PayloadTooLarge(
+        f"the request has {size} bytes and the limit is {limit}; its largest items: {named}",
+        size=size,
+        limit=limit,
+        largest=largest,
+    )
+
+
+def _image_or_item(where: str, value: object, size: int) -> tuple[str, int]:
+    """The image that makes up most of an item, or the item."""
+    image = max(_images(where, value), key=lambda found: found[1], default=(where, 0))
+    return image if image[1] * 2 > size else (where, size)
+
+
+def _images(where: str, item: object) -> Iterator[tuple[str, int]]:
+    """Where the service takes images: in the content of a message and in the output of a tool."""
+    fields = item if isinstance(item, dict) else {}
+    for name in IMAGE_FIELDS:
+        for place, part in _items({name: fields.get(name)}):
+            if isinstance(part, dict) and "image_url" in part:
+                yield f"{where}.{place}.image_url", _measure(part["image_url"])
+
+
+def _measure(value: object) -> int:
+    return len(_dump(value) or b"")

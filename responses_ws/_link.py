@@ -1,0 +1,140 @@
+"""One generation of a connection: a transport and the thread that reads it.
+
+The thread's life is :func:`run`: connect, read, end. It holds the :class:`Connection` and never the public
+WebSocket, so that a forgotten WebSocket can be collected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from responses_ws._call import READY, Mark
+from responses_ws._core.keepalive import Keepalive, Verdict
+from responses_ws._transport.base import Connector, Target, Transport
+from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
+
+if TYPE_CHECKING:
+    from responses_ws._connection import Connection
+
+__all__ = ["Link", "run"]
+
+logger = logging.getLogger("responses_ws")
+
+ROTATION_JITTER = 0.05
+
+
+class Link:
+    """One generation of a connection.
+
+    :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
+    :ivar cause: why it ended. Guarded likewise.
+    :ivar outcome: READY when the thread runs, then READY when it is connected, or the exception.
+    :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
+    """
+
+    def __init__(self, generation: int, max_age: float | None) -> None:
+        self.generation = generation
+        self.transport: Transport | None = None
+        self.over = False
+        self.cause: ResponsesWSError | None = None
+        self.outcome: queue.SimpleQueue[BaseException | Mark] = queue.SimpleQueue()
+        self.thread: threading.Thread | None = None
+        # Jitter keeps a hundred connections of one start from being replaced in one second.
+        age = None if max_age is None else max_age * random.uniform(1 - ROTATION_JITTER, 1)  # noqa: S311
+        self.rotate_at = None if age is None else time.monotonic() + age
+        self.aborted = False
+        self._pid = os.getpid()
+        self._socket: socket.socket | None = None
+
+    def hold(self, sock: socket.socket) -> None:
+        """The connecting has this socket now. Raises when it was aborted meanwhile."""
+        self._socket = sock
+        if self.aborted:
+            raise ConnectionError("connecting was given up")
+
+    def abort(self) -> None:
+        """End it at once, connecting or connected.
+
+        Takes no lock of the connection and never blocks: safe in a finalizer. In a forked child it does
+        nothing, for a shutdown would end the parent's connection.
+        """
+        self.aborted = True
+        if self._pid != os.getpid():
+            return
+        if self.transport is not None:
+            self.transport.abort()
+        elif self._socket is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def forget(self, cause: ResponsesWSError) -> None:
+        """In a forked child: give up the inherited socket without a byte to the peer."""
+        self.over = True
+        self.cause = cause
+        if self.transport is not None:
+            self.transport.forget()
+        elif self._socket is not None:
+            self._socket.close()
+
+    def join(self, seconds: float | None) -> None:
+        """Wait for the reader's end, at most so many seconds (None: for ever)."""
+        if self.thread is not None:
+            self.thread.join(seconds)
+
+
+def run(connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
+    """The reader thread: connect, read, end."""
+    link.outcome.put(READY)
+    try:
+        transport = connector.connect(target, deadline, link.hold)
+    except BaseException as error:
+        link.outcome.put(error)
+        return
+    link.transport = transport
+    if link.aborted:
+        # The abort came before there was a transport to abort.
+        transport.abort()
+    link.outcome.put(READY)
+    cause: ResponsesWSError = ConnectionLost("the reader thread failed")
+    try:
+        _read(connection, link, transport, target)
+    except ResponsesWSError as error:
+        cause = error
+    except BaseException as error:  # a reader that dies must leave nobody waiting
+        cause.__cause__ = error
+        logger.exception("the reader thread failed")
+    finally:
+        # Without its traceback, which would tie the frames of this thread to whoever keeps the cause.
+        connection.end(link, cause.with_traceback(None))
+        transport.close(cause.close_code if isinstance(cause, ProtocolError) else 1000)
+        transport.abort()
+        transport.release()
+
+
+def _read(connection: Connection, link: Link, transport: Transport, target: Target) -> None:
+    """Read until something ends the connection, which is raised."""
+    timeouts = target.timeouts
+    keepalive = Keepalive(timeouts.ping_interval, timeouts.ping_timeout, time.monotonic())
+    while True:
+        payloads = transport.receive(keepalive.wait(time.monotonic()))
+        now = time.monotonic()
+        if payloads is not None:
+            keepalive.heard(now)
+            connection.deliver(link, payloads, now)
+            continue
+        verdict = keepalive.check(now, sending=transport.sending)
+        if verdict is Verdict.PING:
+            transport.ping()
+        elif verdict is Verdict.DEAD:
+            raise ConnectionLost(
+                f"the server is dead: not a byte in {timeouts.ping_timeout:g} seconds after a ping"
+            )

@@ -1,0 +1,33 @@
+"""One deadline for a call, made once and handed down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """The moment at which a call must be over.
+
+    :param seconds: from now; None means never.
+    """
+
+    __slots__ = ("_clock", "at", "seconds")
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self.at = None if seconds is None else clock() + seconds
+
+    def remaining(self, at_most: float | None = None) -> float | None:
+        """Seconds left, never negative, at most ``at_most``; None when neither limits."""
+        if self.at is None:
+            return at_most
+        left = max(0.0, self.at - self._clock())
+        return left if at_most is None else min(left, at_most)
+
+    @property
+    def expired(self) -> bool:
+        return self.at is not None and self._clock() >= self.at

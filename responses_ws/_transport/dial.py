@@ -1,0 +1,115 @@
+"""From an address to a connected socket: DNS, TCP, proxy and TLS under one deadline.
+
+Runs in the reader thread, so that a look-up that cannot be interrupted (``getaddrinfo``) delays nobody: the
+caller waits for the outcome with a deadline of its own and can leave at any moment.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+from responses_ws._transport import net
+from responses_ws._transport.base import Hold, Target
+from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.websocket_client import read_head, send_all, set_timeout
+from responses_ws.errors import ConnectionError
+
+__all__ = ["dial", "failure"]
+
+SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+
+
+def dial(target: Target, deadline: Deadline, hold: Hold) -> socket.socket:
+    """Connect to the target's host, through its proxy, with TLS where the URL says so.
+
+    Raises :class:`ConnectionError` naming the host and the step that failed.
+    """
+    parts = urlsplit(target.url)
+    secure = parts.scheme == "wss"
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    proxy = net.proxy_for(target.url, target.proxy)
+    if proxy is None:
+        sock = _connect(host, port, deadline, hold)
+    else:
+        sock = _connect(proxy.host, proxy.port, deadline, hold)
+    try:
+        if proxy is not None:
+            _tunnel(sock, proxy, host, port, deadline)
+        return _secure(sock, host, target, deadline, hold) if secure else sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connect(host: str, port: int, deadline: Deadline, hold: Hold) -> socket.socket:
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise failure("look up", host, port, deadline, error) from error
+    last: OSError = OSError("no address")
+    for position, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            hold(sock)
+            # An address that swallows packets must leave time for those after it.
+            left = deadline.remaining()
+            set_timeout(sock, Deadline(None if left is None else left / (len(addresses) - position)))
+            sock.connect(address)
+            for option in SOCKET_OPTIONS:
+                sock.setsockopt(*option)
+        except OSError as error:
+            sock.close()
+            last = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure("connect to", host, port, deadline, last) from last
+
+
+def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadline: Deadline) -> None:
+    """Ask an HTTP proxy for a tunnel (RFC 9110, 9.3.6). Any 2xx opens it, whatever its HTTP version."""
+    try:
+        send_all(sock, net.connect_request(proxy, host, port), deadline)
+        head, rest = read_head(sock, deadline)
+    except (OSError, ConnectionError) as error:
+        raise failure("open a tunnel through the proxy", proxy.host, proxy.port, deadline, error) from error
+    status = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 1)[-1].strip()
+    if not status.startswith("2"):
+        raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} refused the tunnel: {status[:100]}")
+    if rest:
+        raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} sent data before the tunnel was used")
+
+
+def _secure(sock: socket.socket, host: str, target: Target, deadline: Deadline, hold: Hold) -> ssl.SSLSocket:
+    context = target.ssl_context or net.tls_context()
+    try:
+        secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    except (OSError, ValueError) as error:
+        raise failure("secure the connection to", host, None, deadline, error) from error
+    try:
+        hold(secured)
+        set_timeout(secured, deadline)
+        secured.do_handshake()
+    except OSError as error:
+        secured.close()
+        raise failure("secure the connection to", host, None, deadline, error) from error
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+def failure(step: str, host: str, port: int | None, deadline: Deadline, error: Exception) -> ConnectionError:
+    """A step of connecting that failed, as one error. Foreign texts are not trusted with more than a line."""
+    place = host if port is None else f"{host}:{port}"
+    if isinstance(error, TimeoutError) or deadline.expired:
+        limit = "" if deadline.seconds is None else f" within {deadline.seconds:g} seconds"
+        return ConnectionError(f"could not {step} {place}{limit}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectionError(f"could not {step} {place}: {error.verify_message or error.reason}")
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ConnectionError(f"could not {step} {place}: {told}")

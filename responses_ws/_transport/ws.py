@@ -1,0 +1,287 @@
+"""An open WebSocket: who may touch the socket when.
+
+Two threads inside one ``SSLSocket`` corrupt it, and one that blocks inside it keeps the other out. So the
+socket is non-blocking, every read and write of it happens inside one small lock (``_guard``), and waiting
+happens outside, in ``poll``. The reader never waits for a writer: what it has to say (pongs, pings, the close
+frame) lies in ``_control`` until the socket takes it, put there by whichever thread holds ``_frame_lock``.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from responses_ws._core.frames import FrameParser, Opcode, close_payload
+from responses_ws._transport.base import Hold, Target
+from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.dial import dial, failure
+from responses_ws._transport.websocket_client import encode_frame, encode_message, upgrade
+from responses_ws.errors import (
+    ConnectionLost,
+    PayloadTooLarge,
+    ProtocolError,
+    ResponsesWSError,
+    ResponseTimeout,
+)
+
+__all__ = ["SocketTransport"]
+
+READ_BYTES = 64 * 1024
+NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+NO_CLOSE_FRAME = 1006
+
+
+class SocketTransport:
+    """A :class:`Transport` on a real socket."""
+
+    headers: Mapping[str, str]
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        target: Target,
+        headers: Mapping[str, str] | None = None,
+        begun: bytes = b"",
+    ) -> None:
+        sock.setblocking(False)
+        self.headers = headers or {}
+        self._sock = sock
+        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._send_timeout = target.timeouts.send
+        self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
+        self._begun = begun
+        self._full_read = False
+        # Re-entrant, for a finalizer that aborts this connection may run in a thread that is inside it.
+        self._guard = threading.RLock()
+        # One message at a time; held over all its fragments.
+        self._message_lock = threading.Lock()
+        # One frame at a time. Guards _unsent, the rest of a control frame that the socket did not take whole,
+        # without which nothing else may be written.
+        self._frame_lock = threading.Lock()
+        self._unsent = b""
+        # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock.
+        self._control: collections.deque[bytes] = collections.deque()
+        self._sending = False
+        self._aborted = False
+        self._closing = False
+        # A write failed or stopped half-way: nothing more can be said, but what was received is still read.
+        self._mute = False
+
+    @classmethod
+    def connect(cls, target: Target, deadline: Deadline, hold: Hold) -> SocketTransport:
+        """Dial, and make the opening handshake. See :class:`Connector`."""
+        sock = dial(target, deadline, hold)
+        try:
+            headers, begun = upgrade(sock, target, deadline)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError) and not isinstance(error, ResponsesWSError):
+                peer = urlsplit(target.url).netloc
+                raise failure("upgrade the connection to", peer, None, deadline, error) from error
+            raise
+        return cls(sock, target, headers, begun)
+
+    # -- receiving: the reader thread only
+
+    def receive(self, timeout: float | None) -> list[bytes] | None:
+        failure = self._parser.failure
+        if failure is not None:
+            raise self._farewell(failure)
+        data = self._read(timeout)
+        if data is None:
+            return None
+        messages = self._parser.feed(data)
+        if self._parser.pings:
+            # Only the latest needs an answer (RFC 6455, 5.5.3), so a flood of pings costs one pong.
+            self._say(Opcode.PONG, self._parser.pings[-1])
+            self._parser.pings.clear()
+        return messages
+
+    def _read(self, timeout: float | None) -> bytes | None:
+        """What the socket has, waiting for it once; None when nothing came."""
+        if self._begun:
+            begun, self._begun = self._begun, b""
+            return begun
+        # A full read leaves more behind, most of the time: try before asking.
+        data = self._try_read() if self._full_read or self._pending() else None
+        if data is None:
+            self._wait(timeout)
+            data = self._try_read()
+        self._full_read = data is not None and len(data) >= READ_BYTES
+        return data
+
+    def _pending(self) -> bool:
+        """Whether the TLS layer holds bytes that ``poll`` cannot see."""
+        with self._guard:
+            return self._tls is not None and self._tls.pending() > 0
+
+    def _try_read(self) -> bytes | None:
+        """Read without waiting; None when there is nothing. Raises :class:`ConnectionLost` at the end."""
+        try:
+            with self._guard:
+                data = self._sock.recv(READ_BYTES)
+        except NOT_NOW:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._broken(error) from error
+        if not data or self._aborted:
+            raise self._broken(None)
+        return data
+
+    def _broken(self, error: Exception | None) -> ConnectionLost:
+        if self._aborted:
+            return ConnectionLost("the connection was ended by this side")
+        told = "" if error is None else f" ({type(error).__name__})"
+        return ConnectionLost(f"the connection ended without a close frame{told}", close_code=NO_CLOSE_FRAME)
+
+    def _farewell(self, end: ConnectionLost | PayloadTooLarge | ProtocolError) -> Exception:
+        """Answer what ended the connection (RFC 6455, 5.5.1 and 7.1.7), then hand it on."""
+        if isinstance(end, ConnectionLost):
+            self.close(1000 if end.close_code in (None, 1005) else end.close_code)
+        else:
+            self.close(1009 if isinstance(end, PayloadTooLarge) else end.close_code)
+        return end
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until there is something to read, or room for what the reader still has to say.
+
+        While a message is being sent its sender says it, and a socket that is writable for the sender must
+        not keep the reader turning.
+        """
+        has_more = bool(self._unsent or self._control) and not self._sending and not self._mute
+        _poll(self._sock, read=True, write=has_more, timeout=timeout)
+        self._flush()
+
+    # -- sending: any thread
+
+    def send(self, message: bytes) -> None:
+        with self._message_lock:
+            self._sending = True
+            try:
+                for frame in encode_message(message):
+                    with self._frame_lock:
+                        self._write_control(wait=True)
+                        self._check_not_closing()
+                        self._write(frame)
+            except BaseException as error:
+                self._mute = True
+                if isinstance(error, (OSError, ValueError)) and not isinstance(error, ResponsesWSError):
+                    raise ConnectionLost(
+                        f"the connection broke while the request was sent ({type(error).__name__})",
+                        close_code=NO_CLOSE_FRAME,
+                    ) from error
+                raise
+            finally:
+                self._sending = False
+            self._flush(wait=True)
+
+    def _check_not_closing(self) -> None:
+        """After our close frame no message may follow (RFC 6455, 5.5.1)."""
+        if self._closing:
+            raise BrokenPipeError("the connection is being closed")
+
+    @property
+    def sending(self) -> bool:
+        return self._sending
+
+    def ping(self) -> None:
+        self._say(Opcode.PING, b"")
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        # After a close frame nothing may follow, not even a second one (RFC 6455, 5.5.1).
+        if not self._closing:
+            self._closing = True
+            self._say(Opcode.CLOSE, close_payload(code, reason))
+
+    def _say(self, opcode: Opcode, payload: bytes) -> None:
+        self._control.append(encode_frame(opcode, payload))
+        self._flush()
+
+    def _flush(self, *, wait: bool = False) -> None:
+        """Send the control frames that the socket takes now; with ``wait`` all of them.
+
+        Whoever holds the frame lock looks again after letting it go, and whoever adds a frame tries the lock
+        after adding: so one of the two always sees the frame, and neither waits for the other.
+        """
+        while (self._control or self._unsent) and not self._mute:
+            if not self._frame_lock.acquire(blocking=wait):
+                return
+            try:
+                if not self._write_control(wait=wait):
+                    return
+            except (OSError, ValueError):
+                # A pong that cannot leave must not hide the close frame that may lie in the buffer.
+                self._mute = True
+            finally:
+                self._frame_lock.release()
+
+    def _write_control(self, *, wait: bool) -> bool:
+        """Under the frame lock: send what lies ready; False when the socket takes no more now."""
+        while self._unsent or self._control:
+            if not self._unsent:
+                self._unsent = self._control.popleft()
+            if wait:
+                self._write(self._unsent)
+                self._unsent = b""
+                continue
+            self._unsent = self._unsent[self._try_write(memoryview(self._unsent)) :]
+            if self._unsent:
+                return False
+        return True
+
+    def _write(self, frame: bytes) -> None:
+        """Under the frame lock: send a frame whole, if it makes progress every ``Timeouts.send`` seconds."""
+        view = memoryview(frame)
+        while view:
+            written = self._try_write(view)
+            if not written and not _poll(self._sock, write=True, timeout=self._send_timeout):
+                seconds = self._send_timeout or 0.0
+                raise ResponseTimeout(
+                    f"the request made no progress for {seconds:g} seconds (send)",
+                    clock="send",
+                    seconds=seconds,
+                )
+            view = view[written:]
+
+    def _try_write(self, view: memoryview) -> int:
+        try:
+            with self._guard:
+                if self._aborted:
+                    raise BrokenPipeError("the connection was ended by this side")
+                return self._sock.send(view)
+        except NOT_NOW:
+            return 0
+
+    # -- the end
+
+    def abort(self) -> None:
+        self._aborted = True
+        # Not SSLSocket.shutdown, which drops the TLS layer first: the reader, woken, would take ciphertext
+        # for data.
+        with self._guard, contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        with self._guard:
+            self._sock.close()
+
+    def forget(self) -> None:
+        # No lock: the thread that held it exists in the parent only.
+        self._aborted = True
+        self._sock.close()
+
+
+def _poll(sock: socket.socket, *, read: bool = False, write: bool = False, timeout: float | None) -> bool:
+    """Wait for the socket, at most ``timeout`` seconds; whether it became ready, or broke."""
+    if not hasattr(select, "poll"):
+        ready = select.select([sock] if read else [], [sock] if write else [], [sock], timeout)
+        return any(ready)
+    poller = select.poll()
+    poller.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    return bool(poller.poll(None if timeout is None else timeout * 1000))

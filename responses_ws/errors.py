@@ -1,0 +1,380 @@
+"""Everything that can go wrong, as data.
+
+::
+
+    ResponsesWSError
+      ConfigurationError (ValueError)        bad option, bad key, bad URL, bad argument
+      ConcurrencyError                       a second response on a busy lane
+      ConnectionError (builtins.ConnectionError)
+        HandshakeError                       the upgrade was refused, or was no upgrade at all
+        ConnectionLost                       the connection ended before the response did
+        ResponseTimeout (TimeoutError)       one of the clocks ran out
+        ProtocolError                        the peer broke RFC 6455, UTF-8 or JSON
+        PayloadTooLarge                      a message over one of the limits
+        PoolTimeout, PoolClosed
+      ResponseError                          the service refused or failed the response
+        BadRequestError                      400 and other 4xx without a class of their own
+        AuthenticationError                  401
+        PermissionDeniedError                403
+        NotFoundError                        404
+        RateLimitError                       429
+        ServerError                          5xx
+        PreviousResponseNotFound             previous_response_not_found
+        ConnectionLimitReached               websocket_connection_limit_reached
+        StreamLimitReached                   websocket_stream_limit_reached
+        ContinuationLost                     the chain cannot be rebuilt
+      ResponseCancelled                      cancelled or closed from another thread
+      ToolError
+        ToolRoundsExceeded
+      RefusalError, IncompleteError, SchemaError   structured output that is not there
+
+Every error carries ``delivery`` (how far the request got), ``partial`` (the :class:`Message` received so
+far, or None), ``response_id`` and ``request_id``. All of them can be pickled. No text holds a key, and none
+is built from the request.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from responses_ws.messages import Message
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "ConcurrencyError",
+    "ConfigurationError",
+    "ConnectionError",
+    "ConnectionLimitReached",
+    "ConnectionLost",
+    "ContinuationLost",
+    "Delivery",
+    "HandshakeError",
+    "IncompleteError",
+    "NotFoundError",
+    "PayloadTooLarge",
+    "PermissionDeniedError",
+    "PoolClosed",
+    "PoolTimeout",
+    "PreviousResponseNotFound",
+    "ProtocolError",
+    "RateLimitError",
+    "RefusalError",
+    "ResponseCancelled",
+    "ResponseError",
+    "ResponseTimeout",
+    "ResponsesWSError",
+    "SchemaError",
+    "ServerError",
+    "StreamLimitReached",
+    "ToolError",
+    "ToolRoundsExceeded",
+]
+
+MAX_TEXT = 500
+"""Characters of a server's message that ``str()`` shows; some gateways send whole documents."""
+
+
+class Delivery(enum.Enum):
+    """How far a request got before it failed; what decides whether sending it again can cost twice."""
+
+    NOT_SENT = "not_sent"
+    """The last byte of the request never left: the service cannot have run it."""
+    REJECTED = "rejected"
+    """The service answered with an error before it began a response."""
+    UNKNOWN = "unknown"
+    """Sent in full, nothing heard of it."""
+    STARTED = "started"
+    """At least one event of the response was seen."""
+
+
+class ResponsesWSError(Exception):
+    """Base of every error that this package raises on its own.
+
+    :ivar message: what happened, in one sentence.
+    :ivar delivery: how far the request got.
+    :ivar partial: what was received of the answer, or None when nothing was.
+    :ivar response_id: the service's id of the response, or None when unknown.
+    :ivar request_id: the ``x-request-id`` that the service gave, or None.
+    """
+
+    _fields: tuple[str, ...] = ("delivery", "partial", "response_id", "request_id")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        delivery: Delivery = Delivery.NOT_SENT,
+        partial: Message | None = None,
+        response_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.delivery = delivery
+        self.partial = partial
+        self.response_id = response_id
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return shorten(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, {name: getattr(self, name) for name in self._fields})
+
+
+def _rebuild(cls: type[ResponsesWSError], message: str, fields: dict[str, Any]) -> ResponsesWSError:
+    return cls(message, **fields)
+
+
+def with_context(error: ResponsesWSError, **fields: Any) -> ResponsesWSError:
+    """A fresh copy with other fields, for one of several who get the same bad news; the cause is kept."""
+    fresh = _rebuild(
+        type(error), error.message, {name: getattr(error, name) for name in error._fields} | fields
+    )
+    fresh.__cause__ = error.__cause__
+    return fresh
+
+
+def shorten(text: str) -> str:
+    """Cut a text to what an error may show, saying how much is missing."""
+    if len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"
+
+
+class ConfigurationError(ResponsesWSError, ValueError):
+    """An option, a key, a URL or an argument that cannot work. The message names the parameter."""
+
+
+class ConcurrencyError(ResponsesWSError):
+    """A response is already running on this lane, or another thread is connecting."""
+
+
+class ConnectionError(ResponsesWSError, builtins.ConnectionError):
+    """The connection could not be made, is not there, or broke."""
+
+
+class HandshakeError(ConnectionError):
+    """The server did not complete the opening handshake (RFC 6455, 4.1).
+
+    :ivar status: the HTTP status, or None when the answer was no HTTP at all.
+    :ivar headers: the response headers with lower-case names.
+    :ivar body: the beginning of the body, or an empty string.
+    """
+
+    _fields = (*ConnectionError._fields, "status", "headers", "body")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = body
+
+
+class ConnectionLost(ConnectionError):
+    """The connection ended before the response did, whatever the close code, 1000 included.
+
+    :ivar close_code: the code of the peer's close frame; 1005 when the frame had none, 1006 when there was
+        no frame (RFC 6455, 7.1.5); None when this side ended the connection.
+    :ivar close_reason: the reason in the peer's close frame, or an empty string.
+    """
+
+    _fields = (*ConnectionError._fields, "close_code", "close_reason")
+
+    def __init__(
+        self, message: str = "", *, close_code: int | None = None, close_reason: str = "", **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.close_code = close_code
+        self.close_reason = close_reason
+
+
+class ResponseTimeout(ConnectionError, builtins.TimeoutError):
+    """A clock ran out while the connection was alive.
+
+    :ivar clock: the name of the option that fired: ``response_timeout``, ``total`` or ``send``.
+    :ivar seconds: its value in seconds, as the caller gave it.
+    """
+
+    _fields = (*ConnectionError._fields, "clock", "seconds")
+
+    def __init__(
+        self, message: str = "", *, clock: str = "response_timeout", seconds: float = 0.0, **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.clock = clock
+        self.seconds = seconds
+
+
+class ProtocolError(ConnectionError):
+    """The peer sent what RFC 6455, UTF-8 or JSON forbids. The connection is not used again.
+
+    :ivar close_code: the code that this side answered with (1002, 1003, 1007, 1008), RFC 6455, 7.4.1.
+    """
+
+    _fields = (*ConnectionError._fields, "close_code")
+
+    def __init__(self, message: str = "", *, close_code: int = 1002, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.close_code = close_code
+
+
+class PayloadTooLarge(ConnectionError):
+    """A message over a limit: a request before a byte of it left, or what the server sent.
+
+    :ivar size: bytes of the message, or of what was announced or buffered.
+    :ivar limit: the limit in bytes.
+    :ivar largest: the largest items of a request, as (where, bytes), largest first.
+    """
+
+    _fields = (*ConnectionError._fields, "size", "limit", "largest")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        size: int = 0,
+        limit: int = 0,
+        largest: tuple[tuple[str, int], ...] = (),
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.size = size
+        self.limit = limit
+        self.largest = largest
+
+
+class PoolTimeout(ConnectionError):
+    """No connection of the pool became free in time."""
+
+
+class PoolClosed(ConnectionError):
+    """The pool was closed."""
+
+
+class ResponseError(ResponsesWSError):
+    """The service refused or failed the response.
+
+    :ivar status: the HTTP status, given or derived from the code; None when neither tells.
+    :ivar code: the service's code, e.g. ``rate_limit_exceeded``, or None.
+    :ivar type: the service's class of error, e.g. ``invalid_request_error``, or None.
+    :ivar param: the parameter that the service blames, or None.
+    :ivar headers: headers that came with the error, names in lower case.
+    :ivar retry_after: seconds after which the service wants to be asked again, or None.
+    :ivar raw: the event as it was received, or None.
+    """
+
+    _fields = (*ResponsesWSError._fields, "status", "code", "type", "param", "headers", "retry_after", "raw")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        raw: Mapping[str, Any] | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.status = status
+        self.code = code
+        self.type = type
+        self.param = param
+        self.headers = dict(headers or {})
+        self.retry_after = retry_after
+        self.raw = raw
+
+    def __str__(self) -> str:
+        label = self.code or self.type
+        head = f"{label} ({self.status})" if label and self.status else label or self.status
+        return shorten(f"{head}: {self.message}" if head else self.message)
+
+
+class BadRequestError(ResponseError):
+    """400, and any other 4xx without a class of its own."""
+
+
+class AuthenticationError(ResponseError):
+    """401: the key is not accepted."""
+
+
+class PermissionDeniedError(ResponseError):
+    """403: the key may not do this."""
+
+
+class NotFoundError(ResponseError):
+    """404: no such model, response or address."""
+
+
+class RateLimitError(ResponseError):
+    """429: too many requests, or no quota left. ``retry_after`` says when to come back, where known."""
+
+
+class ServerError(ResponseError):
+    """5xx, and any failure that the service puts down to itself."""
+
+
+class PreviousResponseNotFound(ResponseError):
+    """The service no longer holds the response that ``previous_response_id`` names."""
+
+
+class ConnectionLimitReached(ResponseError):
+    """The connection reached the age that the service allows; a new one is needed."""
+
+
+class StreamLimitReached(ResponseError):
+    """The connection has used up its lane names."""
+
+
+class ContinuationLost(ResponseError):
+    """The chain cannot be continued and there is nothing to rebuild it from.
+
+    :ivar last_response_id: the last response that was completed.
+    """
+
+    _fields = (*ResponseError._fields, "last_response_id")
+
+    def __init__(self, message: str = "", *, last_response_id: str | None = None, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.last_response_id = last_response_id
+
+
+class ResponseCancelled(ResponsesWSError):
+    """The response was cancelled, or its stream was closed, before its end."""
+
+
+class ToolError(ResponsesWSError):
+    """A tool raised, or its arguments do not fit."""
+
+
+class ToolRoundsExceeded(ToolError):
+    """The model still wants tools after the last allowed round."""
+
+
+class RefusalError(ResponsesWSError):
+    """The model refused, so there is no structured output. ``partial`` holds the refusal."""
+
+
+class IncompleteError(ResponsesWSError):
+    """The answer stopped early, so there is no structured output."""
+
+
+class SchemaError(ResponsesWSError):
+    """The answer does not fit the schema."""

@@ -1,0 +1,202 @@
+"""One running response, from the caller's side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from responses_ws._call import Batch, Call, End, wait_for
+from responses_ws._core.events import Event, parse_error, response_error, terminal_status
+from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import (
+    Delivery,
+    ResponseCancelled,
+    ResponsesWSError,
+    ResponseTimeout,
+    with_context,
+)
+from responses_ws.messages import Chunk, Message
+from responses_ws.streaming import StreamAccumulator, build_chunk
+
+__all__ = ["ResponseStream"]
+
+
+class ResponseStream:
+    """A running response: iterate over it for its chunks, or ask for its ``message``.
+
+    Leaving it early, in any way (``break``, an exception, ``close()``, Ctrl-C, a timeout, dropping the last
+    reference), abandons the response: the rest of it is read and thrown away in the background, and never
+    reaches a later request.
+
+    One thread iterates; :meth:`cancel` and :meth:`close` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        *,
+        deadline: Deadline,
+        response_timeout: float | None,
+        completed: Callable[[str], None],
+        owner: object,
+    ) -> None:
+        self._call = call
+        self._deadline = deadline
+        self._response_timeout = response_timeout
+        self._completed = completed
+        # A connection that is only reachable through this stream must live as long as it does.
+        self._owner = owner
+        self._accumulator = StreamAccumulator()
+        self._events: Iterator[Event] = iter(())
+        self._terminal: Event | None = None
+        self._message: Message | None = None
+        self._error: ResponsesWSError | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks that were not seen yet. Leaving the loop abandons the response.
+
+        Raises :class:`ResponseError` when the service fails the response, :class:`ConnectionLost` when the
+        connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
+        :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
+        """
+        add = self._accumulator.add
+        try:
+            self._check_cancelled()
+            while self._message is None:
+                for event in self._events:
+                    chunk = build_chunk(event)
+                    add(chunk)
+                    yield chunk
+                if self._terminal is not None:
+                    yield self._finish(self._terminal)
+                    return
+                self._fetch()
+        except ResponsesWSError as error:
+            self._error = error
+            raise
+        finally:
+            if self._message is None:
+                self._call.abandon()
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The pieces of the answer's text as they come. Leaving the loop abandons the response."""
+        return (chunk.content for chunk in self if chunk.content)
+
+    @property
+    def message(self) -> Message:
+        """The whole answer, waiting for the rest of it. Raises what iterating raises."""
+        for _ in self:
+            pass
+        if self._message is None:
+            raise ResponseCancelled("the response was cancelled", **self._context())
+        return self._message
+
+    def run(self, on_chunk: Callable[[Chunk], object] | None = None) -> Message:
+        """Go on to the end, showing each chunk to ``on_chunk``; the whole answer."""
+        with self:
+            for chunk in self:
+                if on_chunk is not None:
+                    on_chunk(chunk)
+            return self.message
+
+    def cancel(self) -> None:
+        """Stop the response. A thread that waits for it gets :class:`ResponseCancelled`.
+
+        The service has no event for it, so it goes on generating; what still comes is thrown away.
+        """
+        self._call.abandon()
+
+    def close(self) -> None:
+        """Leave the response, if it is not over. Returns at once, raises nothing, may be called again."""
+        if self._message is None:
+            self._call.abandon()
+
+    def __enter__(self) -> ResponseStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_message", self) is None:
+            self._call.abandon()
+
+    def __repr__(self) -> str:
+        state = "completed" if self._message is not None else "closed" if self._call.cancelled else "running"
+        return f"<ResponseStream {state}>"
+
+    # -- the next events
+
+    def _fetch(self) -> None:
+        """Wait for the next events, until a clock runs out."""
+        self._check_cancelled()
+        found = wait_for(self._call.queue, self._patience())
+        if isinstance(found, Batch):
+            self._call.taken += found.size
+            self._events = iter(found.events)
+            self._terminal = found.terminal
+        elif isinstance(found, End):
+            raise with_context(found.cause, **(self._context() | {"delivery": found.delivery}))
+        elif found is None:
+            self._check_clocks()
+
+    def _patience(self) -> float | None:
+        """Seconds until the first of the clocks runs out."""
+        if self._response_timeout is None:
+            return self._deadline.remaining()
+        silence = time.monotonic() - self._call.last_event_at
+        return self._deadline.remaining(max(0.0, self._response_timeout - silence))
+
+    def _check_clocks(self) -> None:
+        if self._deadline.expired:
+            seconds = self._deadline.seconds or 0.0
+            raise ResponseTimeout(
+                f"the call took longer than {seconds:g} seconds (total)",
+                clock="total",
+                seconds=seconds,
+                **self._context(),
+            )
+        seconds = self._response_timeout or 0.0
+        if time.monotonic() - self._call.last_event_at >= seconds:
+            raise ResponseTimeout(
+                f"no event of the response for {seconds:g} seconds (response_timeout)",
+                clock="response_timeout",
+                seconds=seconds,
+                **self._context(),
+            )
+
+    # -- the end
+
+    def _finish(self, terminal: Event) -> Chunk:
+        """The terminal event as the last chunk, or as the error that it is."""
+        status = terminal_status(terminal)
+        error = parse_error(terminal) if status in ("error", "failed") else None
+        if error is not None:
+            raise response_error(error, **self._context())
+        chunk = build_chunk(terminal)
+        self._accumulator.add(chunk)
+        message = self._accumulator.to_message()
+        if message.response_id is not None and message.status not in ("incomplete", "failed", "cancelled"):
+            self._completed(message.response_id)
+        self._message = message
+        return chunk
+
+    def _check_cancelled(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._call.cancelled and self._message is None:
+            raise ResponseCancelled("the response was cancelled", **self._context())
+
+    def _context(self) -> dict[str, Any]:
+        """What every error of this response carries."""
+        partial = self._accumulator.to_message() if self._call.delivery is Delivery.STARTED else None
+        return {
+            "delivery": self._call.delivery,
+            "partial": partial,
+            "response_id": None if partial is None else partial.response_id,
+        }

@@ -1,0 +1,385 @@
+"""The public connection: one WebSocket, one conversation, blocking calls."""
+
+from __future__ import annotations
+
+import os
+import platform
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from responses_ws._call import Call
+from responses_ws._connection import Connection
+from responses_ws._core import headers as header_rules
+from responses_ws._core.endpoint import Endpoint, check_insecure
+from responses_ws._core.key import KeySource
+from responses_ws._core.request import UNSET, Unset, build, encode, stores
+from responses_ws._core.secret import Secret
+from responses_ws._transport.base import Connector, Target
+from responses_ws._transport.deadline import Deadline
+from responses_ws._version import __version__
+from responses_ws.errors import (
+    ConfigurationError,
+    ConnectionError,
+    ConnectionLost,
+    Delivery,
+    ProtocolError,
+    ResponseTimeout,
+)
+from responses_ws.messages import Chunk, Limits, Message, Timeouts, check_seconds
+from responses_ws.stream import ResponseStream
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["WebSocket"]
+
+DEFAULT_API_BASE = "https://api.openai.com/v1"
+USER_AGENT = f"responses_ws/{__version__} python/{platform.python_version()}"
+UNREAD = frozenset({1008, 1009})
+"""Close codes that say what was wrong with the request; sending it again would meet the same."""
+
+
+class WebSocket:
+    """A blocking client for the Responses API over one WebSocket.
+
+    One object is one conversation: :meth:`create_response` and :meth:`stream` continue the last completed
+    response by themselves. One response runs at a time; a second thread gets :class:`ConcurrencyError`.
+    :meth:`disconnect` and the properties may be used from any thread.
+
+    Nothing is opened before :meth:`connect` or ``with``. When the connection is lost, the next call connects
+    anew, once. In a forked child the object begins without a connection and leaves the parent's alone.
+
+    :param api_key: the key, or a function that returns it, called at each connect in the connecting thread;
+        None takes OPENAI_API_KEY from the environment; an empty string sends none.
+    :param api_base: ``http(s)://`` or ``ws(s)://`` address to which ``/responses`` is added; None takes
+        OPENAI_BASE_URL, else the address of OpenAI.
+    :param organization_id: None takes OPENAI_ORG_ID.
+    :param project_id: None takes OPENAI_PROJECT_ID.
+    :param client_class: what opens the connection, in place of websocket-client; for tests.
+    :param response_timeout: seconds without an event of the running response; None means no limit. A
+        reasoning model can be silent for minutes.
+    :param headers: extra headers of the upgrade; they replace ours of the same name.
+    :param timeouts: the other clocks.
+    :param limits: bounds of what is sent, received and buffered.
+    :param endpoint: what the service can do; None derives it from ``api_base``.
+    :param ssl_context: None builds one from SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the system's store.
+    :param proxy: URL of an HTTP proxy; None asks the environment.
+    :param allow_insecure: send the key over ``ws://`` to another machine.
+    :raises ConfigurationError: for an option that cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Callable[[], str] | None = None,
+        *,
+        api_base: str | None = None,
+        organization_id: str | None = None,
+        project_id: str | None = None,
+        client_class: Connector | None = None,
+        response_timeout: float | None = 600,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        endpoint: Endpoint | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        # Hidden first of all: a traceback with locals shows the variables of every frame on it.
+        self._key = KeySource(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key)
+        self._proxy = None if proxy is None else Secret(proxy)
+        hidden = header_rules.hide(headers)
+        api_key = proxy = headers = None
+        self._key.check()
+        self._headers = header_rules.check_headers(hidden)
+        if self._key.missing and not header_rules.credentials(self._headers):
+            raise ConfigurationError(
+                "api_key: none was given and OPENAI_API_KEY is not set (an empty string sends none)"
+            )
+        self._organization_id = organization_id or os.environ.get("OPENAI_ORG_ID")
+        self._project_id = project_id or os.environ.get("OPENAI_PROJECT_ID")
+        self._connector = client_class
+        self._response_timeout = check_seconds("response_timeout", response_timeout)
+        self._timeouts = timeouts or Timeouts()
+        self._limits = limits or Limits()
+        self._endpoint = endpoint or Endpoint.of(
+            api_base or os.environ.get("OPENAI_BASE_URL") or DEFAULT_API_BASE
+        )
+        has_key = bool(self._key) or bool(header_rules.credentials(self._headers))
+        check_insecure(self._endpoint, has_key, allow_insecure)
+        self._ssl_context = ssl_context
+        self._connection = Connection(
+            max_buffered_bytes=self._limits.max_buffered_bytes, max_age=self._endpoint.max_age
+        )
+        weakref.finalize(self, self._connection.forsake)
+
+    # -- the connection
+
+    def connect(self, timeout: float | Unset | None = UNSET) -> WebSocket:
+        """Open the connection, if it is not open; the object itself.
+
+        :param timeout: seconds for DNS, proxy, TCP, TLS and upgrade together; None means no limit; left out,
+            ``timeouts.connect`` counts (10).
+        :raises ConnectionError: it cannot be reached; :class:`HandshakeError`, :class:`AuthenticationError`,
+            :class:`PermissionDeniedError` or :class:`RateLimitError` when the upgrade was refused.
+        :raises ConcurrencyError: another thread is connecting this object.
+        """
+        seconds = self._timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)
+        self._connection.check_process()
+        self._open(Deadline(seconds))
+        return self
+
+    def disconnect(self) -> None:
+        """Close the connection. From any thread; a thread that waits gets :class:`ConnectionLost`.
+
+        Takes at most about ``timeouts.close`` seconds; may be called again.
+        """
+        self._connection.check_process()
+        self._connection.disconnect(self._timeouts.close)
+
+    def reconnect(self, timeout: float | Unset | None = UNSET) -> WebSocket:
+        """Close the connection and open a new one; see :meth:`connect`."""
+        self.disconnect()
+        return self.connect(timeout)
+
+    def __enter__(self) -> WebSocket:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open at this moment."""
+        self._connection.check_process()
+        return self._connection.link is not None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a response is running that its caller has not left."""
+        self._connection.check_process()
+        return self._connection.lanes.busy()
+
+    @property
+    def last_response_id(self) -> str | None:
+        """The last completed response, which the next one continues; None at the start of a chain.
+
+        With ``store=False`` a response lives on its connection alone, so a new connection forgets it.
+        """
+        chain = self._connection.chain
+        return None if chain is None else chain.response_id
+
+    def clear_previous_response_id(self) -> None:
+        """Begin a new chain with the next response."""
+        self._connection.begin_chain()
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "not connected"
+        running = ", in flight" if self.in_flight else ""
+        return f"<WebSocket {self._endpoint.host} {state}{running}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a WebSocket cannot be pickled: it holds a key and a connection")
+
+    # -- responses
+
+    def call(self, payload: Mapping[str, Any], on_chunk: Callable[[Chunk], object] | None = None) -> Message:
+        """Send a payload of ``POST /v1/responses`` as it is, and wait for the answer.
+
+        ``stream`` and ``background`` are left out and top-level None is dropped, except an explicit
+        ``previous_response_id``. Nothing is chained.
+
+        :param on_chunk: called with each :class:`Chunk`, in this thread.
+        :raises ResponseError: the service refused or failed the response.
+        :raises ConnectionError: not connected, or lost, or a clock ran out.
+        :raises ConcurrencyError: a response is already running.
+        :raises ConfigurationError: the payload cannot be sent; the message names the parameter.
+        """
+        return self._start(lambda: payload).run(on_chunk)
+
+    def create_response(
+        self,
+        *,
+        model: str,
+        input: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        previous_response_id: str | Unset | None = UNSET,
+        instructions: str | None = None,
+        on_chunk: Callable[[Chunk], object] | None = None,
+        **extra: Any,
+    ) -> Message:
+        """Ask, and wait for the answer.
+
+        :param input: a text, or items as the service defines them.
+        :param previous_response_id: left out, the last completed response is continued; None begins a new
+            chain.
+        :param on_chunk: called with each :class:`Chunk`, in this thread.
+        :param extra: any other field of the service; ``compact_threshold`` (tokens) asks for compaction.
+        :raises: what :meth:`call` raises.
+        """
+        return self.stream(
+            model=model,
+            input=input,
+            tools=tools,
+            previous_response_id=previous_response_id,
+            instructions=instructions,
+            **extra,
+        ).run(on_chunk)
+
+    def stream(
+        self,
+        *,
+        model: str,
+        input: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        previous_response_id: str | Unset | None = UNSET,
+        instructions: str | None = None,
+        **extra: Any,
+    ) -> ResponseStream:
+        """Ask, and return as soon as the request has left. See :meth:`create_response`."""
+
+        def payload() -> dict[str, Any]:
+            return build(
+                model=model,
+                input=input,
+                tools=tools,
+                previous_response_id=self._chained(previous_response_id, extra),
+                instructions=instructions,
+                extra=extra,
+            )
+
+        return self._start(payload)
+
+    def warmup(self, *, model: str, **extra: Any) -> str:
+        """Prepare the service for what comes (tools, instructions), without an answer; the response's id.
+
+        It continues the chain and is continued by the next response, like an answer. A service that does not
+        know ``generate: false`` refuses it, or answers for real.
+
+        :raises: what :meth:`call` raises.
+        """
+
+        def payload() -> dict[str, Any]:
+            asked = {"input": (), "previous_response_id": UNSET, **extra, "generate": False}
+            previous = self._chained(asked.pop("previous_response_id"), extra)
+            fields = build(
+                model=model,
+                input=asked.pop("input"),
+                tools=asked.pop("tools", None),
+                instructions=asked.pop("instructions", None),
+                previous_response_id=previous,
+                extra=asked,
+            )
+            return fields if "input" in extra else {k: v for k, v in fields.items() if k != "input"}
+
+        message = self._start(payload).run()
+        if message.response_id is None:
+            raise ProtocolError(
+                "the warmup ended without a response id", delivery=Delivery.STARTED, partial=message
+            )
+        return message.response_id
+
+    # -- inside
+
+    def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
+        """The caller's word, else the chain; a ``conversation`` holds its history itself."""
+        if given is not UNSET or extra.get("conversation") is not None:
+            return given
+        return self.last_response_id or UNSET
+
+    def _start(self, payload: Callable[[], Mapping[str, Any]]) -> ResponseStream:
+        """Take the lane, make sure of a connection, send; the running response.
+
+        ``payload`` is asked again for a new connection, which may have cost the chain its last response.
+        """
+        connection = self._connection
+        connection.check_process()
+        deadline = Deadline(self._timeouts.total)
+        fields = payload()
+        message = self._encode(fields)
+        call = Call()
+        try:
+            connection.open(call, self._timeouts.drain, deadline)
+            self._send(call, payload, message, deadline)
+        except BaseException:
+            connection.leave(call)
+            raise
+        stored = stores(fields)
+        return ResponseStream(
+            call,
+            deadline=deadline,
+            response_timeout=self._response_timeout,
+            completed=lambda response_id: connection.remember(call, response_id, stored=stored),
+            owner=self,
+        )
+
+    def _send(
+        self, call: Call, payload: Callable[[], Mapping[str, Any]], message: bytes, deadline: Deadline
+    ) -> None:
+        """Send on the open connection, or on a new one when there is none.
+
+        That the other side closed a connection at rest may be found out only by sending. Then nothing was
+        run, and the request goes to a new connection, once; a new connection that fails is an error.
+        """
+        connection = self._connection
+        connection.rotate()
+        reused = connection.link is not None
+        while True:
+            before = connection.generation
+            self._check_open(deadline)
+            self._open(Deadline(deadline.remaining(self._timeouts.connect)))
+            if connection.generation != before:
+                message = self._encode(payload())
+            try:
+                return connection.send(call, message)
+            except ConnectionLost as error:
+                if not reused or error.delivery is not Delivery.NOT_SENT or error.close_code in UNREAD:
+                    raise
+                reused = False
+
+    def _check_open(self, deadline: Deadline) -> None:
+        if not self._connection.opened:
+            raise ConnectionError("not connected: call connect() first, or use `with`")
+        if deadline.expired:
+            seconds = deadline.seconds or 0.0
+            raise ResponseTimeout(
+                f"the call took longer than {seconds:g} seconds (total)", clock="total", seconds=seconds
+            )
+
+    def _encode(self, payload: Mapping[str, Any]) -> bytes:
+        limits = (self._limits.max_request_bytes, self._endpoint.max_request_bytes)
+        return encode(payload, max_bytes=min((limit for limit in limits if limit is not None), default=None))
+
+    def _open(self, deadline: Deadline) -> None:
+        """Make sure of an open connection. The key is asked for only when a new one is made."""
+        if self._connection.link is None:
+            self._connection.connect(self._connect_with(), self._target(), deadline)
+
+    def _connect_with(self) -> Connector:
+        if self._connector is not None:
+            return self._connector
+        from responses_ws._transport.ws import SocketTransport
+
+        return SocketTransport
+
+    def _target(self) -> Target:
+        headers = header_rules.upgrade_headers(
+            self._key.secret(),
+            organization_id=self._organization_id,
+            project_id=self._project_id,
+            extra=self._headers,
+            user_agent=USER_AGENT,
+        )
+        return Target(
+            url=self._endpoint.url,
+            headers=headers,
+            secrets=header_rules.secrets(headers),
+            ssl_context=self._ssl_context,
+            proxy=self._proxy,
+            timeouts=self._timeouts,
+            limits=self._limits,
+        )
