@@ -272,8 +272,7 @@ class Output:
         index = count(event.get("output_index"))
         names = _names(said, index)
         item = self._find(names, Stage.DONE) or self._open(said, index, names)
-        number = count(event.get(kind.number)) if kind.part_type else None
-        return item.parts.setdefault((kind, number or 0), Part())
+        return item.parts.setdefault((kind, count(event.get(kind.number)) or 0), Part())
 
     def _finish_part(self, event: Event, part: dict[str, Any]) -> None:
         kind = PARTS.get(text(part.get("type")))

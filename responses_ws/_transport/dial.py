@@ -47,7 +47,7 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold) -> socket.soc
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise failure("look up", host, port, deadline, error) from error
+        raise ConnectionError(failure("look up", host, deadline, error)) from error
     last: OSError = OSError("no address")
     for position, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
@@ -67,7 +67,7 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold) -> socket.soc
             raise
         else:
             return sock
-    raise failure("connect to", host, port, deadline, last) from last
+    raise ConnectionError(failure("connect to", f"{host}:{port}", deadline, last)) from last
 
 
 def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadline: Deadline) -> None:
@@ -76,7 +76,8 @@ def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadlin
         send_all(sock, net.connect_request(proxy, host, port), deadline)
         head, rest = read_head(sock, deadline)
     except (OSError, ConnectionError) as error:
-        raise failure("open a tunnel through the proxy", proxy.host, proxy.port, deadline, error) from error
+        step = "open a tunnel through the proxy"
+        raise ConnectionError(failure(step, f"{proxy.host}:{proxy.port}", deadline, error)) from error
     status = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 1)[-1].strip()
     if not status.startswith("2"):
         raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} refused the tunnel: {status[:100]}")
@@ -89,27 +90,26 @@ def _secure(sock: socket.socket, host: str, target: Target, deadline: Deadline, 
     try:
         secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     except (OSError, ValueError) as error:
-        raise failure("secure the connection to", host, None, deadline, error) from error
+        raise ConnectionError(failure("secure the connection to", host, deadline, error)) from error
     try:
         hold(secured)
         set_timeout(secured, deadline)
         secured.do_handshake()
     except OSError as error:
         secured.close()
-        raise failure("secure the connection to", host, None, deadline, error) from error
+        raise ConnectionError(failure("secure the connection to", host, deadline, error)) from error
     except BaseException:
         secured.close()
         raise
     return secured
 
 
-def failure(step: str, host: str, port: int | None, deadline: Deadline, error: Exception) -> ConnectionError:
-    """A step of connecting that failed, as one error. Foreign texts are not trusted with more than a line."""
-    place = host if port is None else f"{host}:{port}"
+def failure(step: str, place: str, deadline: Deadline, error: Exception) -> str:
+    """What to say of a step of connecting that failed."""
     if isinstance(error, TimeoutError) or deadline.expired:
         limit = "" if deadline.seconds is None else f" within {deadline.seconds:g} seconds"
-        return ConnectionError(f"could not {step} {place}{limit}")
+        return f"could not {step} {place}{limit}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectionError(f"could not {step} {place}: {error.verify_message or error.reason}")
+        return f"could not {step} {place}: {error.verify_message or error.reason}"
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return ConnectionError(f"could not {step} {place}: {told}")
+    return f"could not {step} {place}: {told}"

@@ -24,6 +24,7 @@ from responses_ws._transport.dial import dial, failure
 from responses_ws._transport.websocket_client import encode_frame, encode_message, upgrade
 from responses_ws.errors import (
     ConnectionLost,
+    HandshakeError,
     PayloadTooLarge,
     ProtocolError,
     ResponsesWSError,
@@ -83,7 +84,7 @@ class SocketTransport:
             sock.close()
             if isinstance(error, OSError) and not isinstance(error, ResponsesWSError):
                 peer = urlsplit(target.url).netloc
-                raise failure("upgrade the connection to", peer, None, deadline, error) from error
+                raise HandshakeError(failure("upgrade the connection to", peer, deadline, error)) from error
             raise
         return cls(sock, target, headers, begun)
 

@@ -1,0 +1,386 @@
+"""One connection of the scripted server: WebSocket over a wire, as the steps of a script need it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from responses_ws._transport.deadline import Deadline
+from responses_ws.testing.frames import MessageData, encode, frame
+from responses_ws.testing.inbox import Inbox
+from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
+from responses_ws.testing.log import ConnectionRecord, LogEntry
+from responses_ws.testing.shared import Shared
+from responses_ws.testing.wire import CHUNK, Wire
+
+if TYPE_CHECKING:
+    from responses_ws.testing.model import Model, ModelConnection
+
+__all__ = ["Connection"]
+
+CLOSE_REPLY = 5.0
+"""Seconds that a closing server waits for the client's close frame."""
+
+END_OF_HEAD = b"\r\n\r\n"
+CLOSE = bytes([0x80 | Opcode.CLOSE])
+PONG = bytes([0x80 | Opcode.PONG])
+T = TypeVar("T")
+
+
+class Connection:
+    """A connection that the server accepted; owned by its thread.
+
+    A function given to ``run`` gets this object. It may use ``send``, ``send_raw``, ``receive``, ``wait``
+    and ``record``, on the thread that calls it.
+
+    :ivar record: what the test sees of this connection.
+    :ivar answered: whether the upgrade request was answered.
+    :ivar optional: whether the steps at hand may end with the client.
+    :ivar answers_pings: whether pings get pongs.
+    :ivar answers_close: whether the client's close frame gets one back.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        record: ConnectionRecord,
+        shared: Shared,
+        tls: ssl.SSLContext | None,
+        model: Model | None,
+    ) -> None:
+        self.record = record
+        self.shared = shared
+        self.model = model
+        self.answered = False
+        self.optional = False
+        self.answers_pings = True
+        self.answers_close = True
+        self._inbox = Inbox(record, shared)
+        self._wire = wire
+        self._tls = tls
+        self._protocol = ServerProtocol(max_size=None)
+        self._upgraded = False
+        self._head = b""
+        self._close_sent = False
+        self._leaving = False
+        self._read_until: int | None = None
+        self._memories: dict[Model, ModelConnection] = {}
+
+    # Waiting
+
+    def wait(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Serve the connection until ``done()`` is true; False when ``seconds`` ran out before.
+
+        Raises :class:`Closing` when the server is closed and what has already come does not make it true.
+        """
+        deadline = Deadline(seconds)
+        while not done():
+            closing = self.shared.closing
+            data = self._turn(0.0 if closing else deadline.remaining())
+            if closing and (data is None or closing.expired):
+                raise Closing
+            if data is None and deadline.expired:
+                return False
+        return True
+
+    def _turn(self, seconds: float | None) -> bytes | None:
+        data = self._wire.turn(seconds, self._may_read())
+        if self._wire.tls_error and self._upgraded:
+            raise ScriptError(f"the client broke TLS: {self._wire.tls_error}")
+        if data:
+            self._feed(data)
+        return data
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has ended the connection or sent its close frame."""
+        return self._wire.ended is not None or self.record.close_code is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether the TCP connection has ended."""
+        return self._wire.ended is not None
+
+    def pause(self, after: int = 0) -> None:
+        """Take ``after`` more bytes from the TCP connection, and no more until the next :meth:`resume`."""
+        self._read_until = self._wire.received + after
+
+    def resume(self) -> None:
+        self._read_until = None
+
+    def _may_read(self) -> int:
+        if self._read_until is None:
+            return CHUNK
+        return min(CHUNK, max(0, self._read_until - self._wire.received))
+
+    @property
+    def paused(self) -> bool:
+        return self._may_read() == 0
+
+    def _take(self, arrived: deque[T]) -> T:
+        self.resume()
+        self.wait(lambda: bool(arrived) or self.gone)
+        if not arrived:
+            raise ClientGone
+        return arrived.popleft()
+
+    # The upgrade
+
+    def read_head(self) -> bytes:
+        """The next HTTP request up to its empty line."""
+        self.wait(lambda: END_OF_HEAD in self._head or self.over)
+        head, found, rest = self._head.partition(END_OF_HEAD)
+        if not found:
+            raise ClientGone
+        self._head = rest
+        self._log("in", "handshake", head + found)
+        return head + found
+
+    def read_request(self) -> bytes:
+        """The upgrade request; begins TLS where the server speaks it."""
+        if self._tls and not self._wire.secure:
+            self._head = self._wire.start_tls(self._tls, self._head)
+        head = self.read_head()
+        request, *fields = head.decode("latin-1").strip().split("\r\n")
+        self.record.path = request.split(" ")[1] if request.count(" ") == 2 else None
+        for field in fields:
+            name, _, value = field.partition(":")
+            known = self.record.headers.get(name.lower())
+            values = [value.strip()] if known is None else [known, value.strip()]
+            self.record.headers[name.lower()] = ", ".join(values)
+        return head
+
+    def accept(self, headers: Mapping[str, str]) -> None:
+        """Complete the upgrade; ``headers`` are added to the answer or replace what it has."""
+        self._protocol.receive_data(self.read_request())
+        response = self._judge()
+        for name, value in headers.items():
+            if name in response.headers:
+                del response.headers[name]
+            response.headers[name] = value
+        self._protocol.send_response(response)
+        self._log("out", "handshake", response.serialize())
+        if response.status_code != 101:
+            self._flush_protocol()
+            raise ScriptError(f"no WebSocket upgrade: {self._protocol.handshake_exc}")
+        self._begin()
+        self._flush_protocol()
+        self.flush()
+
+    def answer(self, data: bytes) -> None:
+        """Answer the upgrade with ``data`` as it is, and take the connection for upgraded."""
+        self._protocol = ServerProtocol(state=OPEN, max_size=None)
+        self._log("out", "handshake", data)
+        self._begin()
+        self.send_raw(data, kind=None)
+
+    def _judge(self) -> Response:
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                return self._protocol.accept(event)
+        raise ScriptError(f"no HTTP request: {self._protocol.handshake_exc}")
+
+    def _begin(self) -> None:
+        self.answered = self._upgraded = True
+        early, self._head = self._head, b""
+        if early:
+            self._feed(early)
+
+    # Receiving
+
+    def receive(self) -> dict[str, Any]:
+        """The next message of the client, which must be a JSON object.
+
+        Raises :class:`ClientGone` when the client leaves first.
+        """
+        message = self._take(self._inbox.messages)
+        if isinstance(message, bytes):
+            raise ScriptError("a binary message came")
+        try:
+            value = json.loads(message)
+        except ValueError:
+            raise ScriptError("a message came that is not JSON") from None
+        if not isinstance(value, dict):
+            raise ScriptError("a message came that is no JSON object")
+        return value
+
+    def receive_ping(self) -> bytes:
+        return self._take(self._inbox.pings)
+
+    def receive_pong(self) -> bytes:
+        return self._take(self._inbox.pongs)
+
+    def _feed(self, data: bytes) -> None:
+        if not self._upgraded:
+            self._head += data
+            return
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                self._inbox.add(event)
+        self._flush_protocol()
+        if self._protocol.parser_exc is not None:
+            raise ScriptError(f"the client broke RFC 6455: {self._protocol.parser_exc}")
+
+    # Sending
+
+    def send(self, *messages: MessageData) -> None:
+        """Send each message as text.
+
+        Raises :class:`ClientGone` when the client has left.
+        """
+        self._check_client()
+        for message in messages:
+            data = encode(message)
+            self._protocol.send_text(data)
+            self._flush_protocol()
+            self._log("out", "text", data)
+        self.flush()
+
+    def send_binary(self, data: bytes) -> None:
+        self._check_client()
+        self._protocol.send_binary(data)
+        self._flush_protocol()
+        self._log("out", "binary", data)
+        self.flush()
+
+    def send_fragment(self, data: bytes, *, first: bool, last: bool) -> None:
+        self._check_client()
+        if first:
+            self._protocol.send_text(data, fin=last)
+        else:
+            self._protocol.send_continuation(data, fin=last)
+        self._flush_protocol()
+        self.flush()
+
+    def log_fragments(self, data: bytes, frames: int) -> None:
+        self._log("out", "text", data, frames)
+
+    def send_ping(self, data: bytes) -> None:
+        self._check_client()
+        self._protocol.send_ping(data)
+        self._flush_protocol()
+        self._log("out", "ping", data)
+        self.flush()
+
+    def send_raw(self, data: bytes, kind: str | None = "raw") -> None:
+        """Send bytes past the protocol.
+
+        Raises :class:`ClientGone` when the TCP connection has ended.
+        """
+        if kind:
+            self._log("out", kind, data)
+        if self.over:
+            raise ClientGone
+        self._wire.write(data)
+        self.flush()
+
+    def send_close(self, payload: bytes) -> None:
+        """Send a close frame, whatever its payload."""
+        self._check_client()
+        self._close_sent = self._leaving = True
+        self.send_raw(frame(payload, opcode=Opcode.CLOSE), kind="close")
+
+    def close(self, code: int | None, reason: str = "") -> None:
+        """Send a close frame, wait for the client's for a while, and end the sending direction."""
+        self.send_close(b"" if code is None else struct.pack(">H", code) + reason.encode())
+        self.resume()
+        with contextlib.suppress(Closing):
+            self.wait(lambda: self.gone, CLOSE_REPLY)
+        self.finish(notify=True)
+
+    def finish(self, *, notify: bool) -> None:
+        """End the sending direction of TCP; ``notify`` says so in TLS first."""
+        self._leaving = True
+        self._end_output(notify=notify)
+        self.wait(lambda: self._wire.flushed or self._wire.broken)
+
+    def reset(self) -> None:
+        """End the TCP connection by RST."""
+        self._leaving = True
+        self._log("out", "reset", b"")
+        self._wire.reset()
+
+    def flush(self) -> None:
+        """Wait until the kernel has taken everything."""
+        self.wait(lambda: self._wire.flushed or self._wire.broken)
+        if self._wire.broken:
+            raise ClientGone
+
+    def _check_client(self) -> None:
+        """Look at what has come before sending, so that a client that left is noticed."""
+        if not self.over:
+            self._turn(0)
+        if self.gone or self._protocol.state is not OPEN:
+            raise ClientGone
+
+    def _flush_protocol(self) -> None:
+        for data in self._protocol.data_to_send():
+            if not data and self.answers_close:
+                self._end_output(notify=True)
+            elif data[:1] == PONG:
+                self._reply("pong", data, wanted=self.answers_pings)
+            elif data[:1] == CLOSE:
+                self._reply("close", data, wanted=self.answers_close and not self._close_sent)
+            else:
+                self._wire.write(data)
+
+    def _reply(self, kind: str, data: bytes, *, wanted: bool) -> None:
+        if wanted:
+            self._log("out", kind, data[2:])
+            self._wire.write(data)
+
+    def _end_output(self, *, notify: bool) -> None:
+        self._wire.finish(notify=notify)
+        self._log("out", "eof", b"")
+
+    # The end
+
+    def serve(self, model: Model, turns: int | None) -> None:
+        """Let the model answer, ``turns`` requests or until the client leaves."""
+        memory = self._memories.setdefault(model, model.connect())
+        answered = 0
+        while turns is None or answered < turns:
+            for event in model.receive(self._take(self._inbox.messages), memory):
+                self.send(event)
+            answered += 1
+            if memory.over:
+                self.close(1000)
+                return
+
+    def idle(self) -> None:
+        """The script is over: wait for the client to leave."""
+        self.resume()
+        self.wait(lambda: self.over or bool(self._inbox.messages))
+        if self._inbox.messages and not self._leaving:
+            raise ScriptError("a message came after the end of the script")
+        self.wait(lambda: self.over)
+
+    def part(self, code: int, reason: str) -> None:
+        """Take leave without waiting, as far as the client still listens."""
+        listening = self._protocol.state is OPEN and not self.over and not self._leaving
+        if listening and self.answers_close and not self.paused:
+            payload = struct.pack(">H", code) + reason.encode()
+            self._log("out", "close", payload)
+            self._wire.write(frame(payload, opcode=Opcode.CLOSE))
+            self._wire.turn(0, 0)
+
+    def end(self) -> None:
+        """Give the TCP connection back and say how it ended."""
+        if self._wire.ended in ("eof", "reset"):
+            self._log("in", self._wire.ended, b"")
+        self._wire.close()
+        self.record.ended = "close" if self.record.close_code is not None else self._wire.ended
+
+    def _log(self, direction: str, kind: str, data: bytes, frames: int = 1) -> None:
+        self.shared.log.append(LogEntry(self.record.number, direction, kind, data, frames))

@@ -1,0 +1,327 @@
+"""A model that answers like the service, as a pure generator of events."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from responses_ws.testing.model_events import (
+    Event,
+    complete_item,
+    error_event,
+    lifecycle_event,
+    new_id,
+    output_events,
+    response_object,
+    usage,
+)
+from responses_ws.testing.model_reply import (
+    Item,
+    Reply,
+    as_items,
+    default_reply,
+    items_of,
+    limit_words,
+)
+from responses_ws.testing.model_requests import Refusal, check_calls, check_request, invalid
+
+__all__ = ["Model", "ModelConnection"]
+
+WARMUPS = ("created", "completed", "unsupported", "generate")
+MOMENTS = ("start", "created", "delta")
+ERROR_SHAPES = ("wrapped", "flat")
+MAX_LANES = 32
+AGE_LIMIT = "Responses websocket connection limit reached. Open a new connection to go on."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A response that was made: what it added to the history of its parent."""
+
+    id: str
+    parent: Made | None
+    input: list[Item]
+    output: list[Item]
+    stored: bool
+
+    @property
+    def history(self) -> list[Item]:
+        chain: list[Made] = []
+        made: Made | None = self
+        while made:
+            chain.append(made)
+            made = made.parent
+        return [item for made in reversed(chain) for item in (*made.input, *made.output)]
+
+
+@dataclass(slots=True, eq=False)
+class ModelConnection:
+    """What the service keeps with one connection, and loses with it.
+
+    :ivar responses: requests that were answered with a response.
+    :ivar over: whether the service wants to close the connection.
+    """
+
+    latest: dict[str | None, Made] = field(default_factory=dict)
+    lanes: set[str] = field(default_factory=set)
+    responses: int = 0
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure to play; see :meth:`Model.fail_next`."""
+
+    error: Item
+    status: int
+    when: str
+    then_failed: bool
+
+    def cut(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events that come before it."""
+        for event in events:
+            yield event
+            if event["type"].endswith("." + self.when):
+                return
+
+
+class Model:
+    """Answers ``response.create`` like the service.
+
+    What was stored lives in the model, so that several connections and servers can share one; what the
+    service keeps with a connection lives in the :class:`ModelConnection` that :meth:`connect` gives. All
+    methods may be called from any thread; requests of one connection must come one after the other.
+
+    :param reply: what to say, a function of the visible history (the items) and the request; see
+        :func:`default_reply`. It returns a text or output items.
+    :param warmup: what ``generate: false`` does: ``created`` (``response.created``, then
+        ``response.completed``), ``completed`` (that alone), ``unsupported`` (an error) or ``generate`` (a
+        whole answer).
+    :param max_age: responses after which a connection gets ``websocket_connection_limit_reached`` and is
+        closed; None never.
+    :param keepalive: put a ``keepalive`` event after ``response.in_progress`` and after every delta.
+    :param errors: the shape of errors, ``wrapped`` or ``flat``.
+    :param lanes: whether ``stream_id`` is known; if not it is refused. Lanes answer one after the other.
+    :param before_event: called with each event before it is sent, on the connection's thread, which serves
+        nothing else meanwhile.
+    :ivar creates: the number of ``response.create`` received.
+    """
+
+    def __init__(
+        self,
+        reply: Callable[[list[Item], Item], Reply] = default_reply,
+        *,
+        warmup: str = "created",
+        max_age: int | None = None,
+        keepalive: bool = False,
+        errors: str = "wrapped",
+        lanes: bool = True,
+        before_event: Callable[[Event], object] | None = None,
+    ) -> None:
+        _check_choice("warmup", warmup, WARMUPS)
+        _check_choice("errors", errors, ERROR_SHAPES)
+        self.creates = 0
+        self.before_event = before_event
+        self._reply = reply
+        self._warmup = warmup
+        self._max_age = max_age
+        self._keepalive = keepalive
+        self._errors = errors
+        self._lanes = lanes
+        self._lock = threading.Lock()  # creates, made responses, forgotten ids, failures to come
+        self._made: dict[str, Made] = {}
+        self._forgotten: set[str] = set()
+        self._failures: deque[Failure] = deque()
+
+    def connect(self) -> ModelConnection:
+        """What a new connection starts with."""
+        return ModelConnection()
+
+    def receive(self, message: str | bytes, connection: ModelConnection) -> Iterator[Event]:
+        """The events that answer one message, whatever it is."""
+        try:
+            request = json.loads(message) if isinstance(message, str) else None
+        except ValueError:
+            request = None
+        if isinstance(request, dict):
+            yield from self.respond(request, connection)
+        else:
+            yield self._show(self._refusal_event(invalid("invalid_json", "The message is no JSON object.")))
+
+    def respond(self, request: Item, connection: ModelConnection) -> Iterator[Event]:
+        """The events that answer a request."""
+        number = 0
+        lane = {"stream_id": request["stream_id"]} if self._lanes and "stream_id" in request else {}
+        try:
+            for event in self._keep_alive(self._turn(request, connection)):
+                yield self._show({**event, **lane, "sequence_number": number})
+                number += 1
+        except Refusal as refusal:
+            event = self._refusal_event(refusal)
+            if not refusal.of_connection:
+                _evict(request, connection)
+                event.update(lane)
+            yield self._show(event)
+
+    def fail_next(
+        self,
+        code: str | None = "server_error",
+        status: int = 500,
+        *,
+        when: str = "start",
+        then_failed: bool = False,
+        headers: Mapping[str, str] | None = None,
+        message: str = "The model was told to fail.",
+    ) -> None:
+        """Let the next valid ``response.create`` fail; called again, the one after it too.
+
+        :param when: ``start`` (in place of a response), ``created`` (after ``response.created``) or
+            ``delta`` (after the first delta).
+        :param then_failed: let ``response.failed`` follow the error; not at the start.
+        :param headers: given with the error.
+        """
+        _check_choice("when", when, MOMENTS)
+        error: Item = {"type": _error_type(status), "code": code, "message": message, "param": None}
+        if headers:
+            error["headers"] = dict(headers)
+        with self._lock:
+            self._failures.append(Failure(error, status, when, then_failed))
+
+    def forget(self, response_id: str | None = None) -> None:
+        """Lose a response, wherever it is held; None loses all made so far."""
+        with self._lock:
+            self._forgotten |= set(self._made) if response_id is None else {response_id}
+
+    def history(self, response_id: str) -> list[Item]:
+        """All items that the model saw and made up to and with this response, oldest first.
+
+        Raises KeyError when it never made it.
+        """
+        with self._lock:
+            return self._made[response_id].history
+
+    def _turn(self, request: Item, connection: ModelConnection) -> Iterator[Event]:
+        self._check(request, connection)
+        failure = self._next_failure()
+        if failure and failure.when == "start":
+            raise Refusal(failure.error, failure.status)
+        parent = self._parent(request, connection)
+        before = parent.history if parent else []
+        items = items_of(request.get("input"))
+        check_calls([*before, *items])
+        warm = request.get("generate") is False and self._warmup != "generate"
+        output, cut = ([], False) if warm else self._output([*before, *items], request)
+        made = Made(new_id("resp"), parent, items, output, stored=request.get("store") is not False)
+        connection.responses += 1
+        events = self._running_events(request, made, warm=warm)
+        if failure:
+            yield from failure.cut(events)
+            _evict(request, connection)
+            yield from self._failed_events(failure, request, made)
+            return
+        yield from events
+        self._keep(made, request, connection)
+        counts = usage([*before, *items], before, output)
+        yield lifecycle_event(_final_response(request, made, counts, cut=cut))
+
+    def _next_failure(self) -> Failure | None:
+        with self._lock:
+            return self._failures.popleft() if self._failures else None
+
+    def _check(self, request: Item, connection: ModelConnection) -> None:
+        if request.get("type") == "response.create":
+            with self._lock:
+                self.creates += 1
+        check_request(request, lanes=self._lanes)
+        if self._max_age is not None and connection.responses >= self._max_age:
+            connection.over = True
+            raise invalid("websocket_connection_limit_reached", AGE_LIMIT, of_connection=True)
+        lane = request.get("stream_id")
+        if lane is not None and lane not in connection.lanes:
+            if len(connection.lanes) >= MAX_LANES:
+                text = f"This connection has used its {MAX_LANES} stream ids."
+                raise invalid("websocket_stream_limit_reached", text, "stream_id")
+            connection.lanes.add(lane)
+        if request.get("generate") is False and self._warmup == "unsupported":
+            raise Refusal({"detail": "Unsupported parameter: generate"})
+
+    def _parent(self, request: Item, connection: ModelConnection) -> Made | None:
+        previous = request.get("previous_response_id")
+        if previous is None:
+            return None
+        with self._lock:
+            made = None if previous in self._forgotten else self._made.get(previous)
+        if made is None or not (made.stored or made in connection.latest.values()):
+            text = f"Previous response with id '{previous}' not found."
+            raise invalid("previous_response_not_found", text, "previous_response_id")
+        return made
+
+    def _output(self, items: list[Item], request: Item) -> tuple[list[Item], bool]:
+        reply = as_items(self._reply(items, request))
+        kept, cut = limit_words(reply, request.get("max_output_tokens"))
+        return [complete_item(item) for item in kept], cut
+
+    def _running_events(self, request: Item, made: Made, *, warm: bool) -> Iterator[Event]:
+        running = response_object(request, made.id, "in_progress")
+        if not warm or self._warmup == "created":
+            yield {"type": "response.created", "response": running}
+        if not warm:
+            yield {"type": "response.in_progress", "response": running}
+            yield from output_events(made.output)
+
+    def _failed_events(self, failure: Failure, request: Item, made: Made) -> Iterator[Event]:
+        yield error_event(failure.error, failure.status, self._errors)
+        if failure.then_failed:
+            error = {name: failure.error[name] for name in ("code", "message")}
+            yield lifecycle_event(response_object(request, made.id, "failed", error=error))
+
+    def _keep(self, made: Made, request: Item, connection: ModelConnection) -> None:
+        with self._lock:
+            self._made[made.id] = made
+        connection.latest[request.get("stream_id")] = made
+
+    def _keep_alive(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield event
+            kind = str(event["type"])
+            if self._keepalive and (kind == "response.in_progress" or kind.endswith(".delta")):
+                yield {"type": "keepalive"}
+
+    def _refusal_event(self, refusal: Refusal) -> Event:
+        return error_event(refusal.error, refusal.status, self._errors)
+
+    def _show(self, event: Event) -> Event:
+        if self.before_event:
+            self.before_event(event)
+        return event
+
+
+def _evict(request: Item, connection: ModelConnection) -> None:
+    """A continuation that failed on the lane of its parent loses the parent from the connection."""
+    lane, previous = request.get("stream_id"), request.get("previous_response_id")
+    latest = connection.latest.get(lane)
+    if latest and latest.id == previous:
+        del connection.latest[lane]
+
+
+def _final_response(request: Item, made: Made, counts: Item, *, cut: bool) -> Item:
+    if not cut:
+        return response_object(request, made.id, "completed", made.output, usage=counts)
+    details = {"reason": "max_output_tokens"}
+    return response_object(
+        request, made.id, "incomplete", made.output, usage=counts, incomplete_details=details
+    )
+
+
+def _error_type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
