@@ -116,11 +116,13 @@ class Connection:
             link.thread.start()
         except RuntimeError as error:
             raise ConnectionError(f"the reader thread could not be started: {error}") from error
-        if wait_for(link.outcome, THREAD_START_SECONDS) is None:
+        outcome = wait_for(link.outcome, THREAD_START_SECONDS)
+        if outcome is None:
             raise ConnectionError(
                 "the reader thread did not start; uWSGI runs threads with --enable-threads only"
             )
-        outcome = wait_for(link.outcome, deadline.remaining())
+        if outcome is READY:
+            outcome = wait_for(link.outcome, deadline.remaining())
         if outcome is None:
             raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
         if isinstance(outcome, BaseException):

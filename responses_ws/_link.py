@@ -37,7 +37,7 @@ class Link:
 
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
     :ivar cause: why it ended. Guarded likewise.
-    :ivar outcome: READY when the thread runs, then READY when it is connected, or the exception.
+    :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
     """
 
@@ -68,6 +68,7 @@ class Link:
         nothing, for a shutdown would end the parent's connection.
         """
         self.aborted = True
+        self.outcome.put(ConnectionError("connecting was given up"))
         if self._pid != os.getpid():
             return
         if self.transport is not None:

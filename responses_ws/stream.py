@@ -174,12 +174,13 @@ class ResponseStream:
 
     def _finish(self, terminal: Event) -> Chunk:
         """The terminal event as the last chunk, or as the error that it is."""
-        status = terminal_status(terminal)
-        error = parse_error(terminal) if status in ("error", "failed") else None
-        if error is not None:
+        error = parse_error(terminal)
+        if error is not None and terminal_status(terminal) == "error":
             raise response_error(error, **self._context())
         chunk = build_chunk(terminal)
         self._accumulator.add(chunk)
+        if error is not None:
+            raise response_error(error, **self._context())
         message = self._accumulator.to_message()
         if message.response_id is not None and message.status not in ("incomplete", "failed", "cancelled"):
             self._completed(message.response_id)

@@ -262,7 +262,7 @@ class StreamAccumulator:
             output=output,
             refusal=items.refusal(output),
             reasoning=items.reasoning(output),
-            annotations=items.annotations(output),
+            annotations=items.all_annotations(output),
             raw=self._final if ended else None,
         )
 

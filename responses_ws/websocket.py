@@ -301,21 +301,22 @@ class WebSocket:
         deadline = Deadline(self._timeouts.total)
         fields = payload()
         message = self._encode(fields)
-        call = Call()
-        try:
-            connection.open(call, self._timeouts.drain, deadline)
-            self._send(call, payload, message, deadline)
-        except BaseException:
-            connection.leave(call)
-            raise
-        stored = stores(fields)
-        return ResponseStream(
+        call, stored = Call(), stores(fields)
+        # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
+        stream = ResponseStream(
             call,
             deadline=deadline,
             response_timeout=self._response_timeout,
             completed=lambda response_id: connection.remember(call, response_id, stored=stored),
             owner=self,
         )
+        try:
+            connection.open(call, self._timeouts.drain, deadline)
+            self._send(call, payload, message, deadline)
+        except BaseException:
+            connection.leave(call)
+            raise
+        return stream
 
     def _send(
         self, call: Call, payload: Callable[[], Mapping[str, Any]], message: bytes, deadline: Deadline

@@ -102,7 +102,7 @@ DELTAS = {f"{kind.event}.delta": kind for kind in KINDS}
 """Event types that carry a piece of text, with the kind of it."""
 DONES = {f"{kind.event}.done": kind for kind in KINDS}
 PART_DONES = frozenset({"response.content_part.done", "response.reasoning_summary_part.done"})
-PARTS = {kind.part_type: kind for kind in KINDS if kind.part_type}
+PARTS: dict[str | None, Kind] = {kind.part_type: kind for kind in KINDS if kind.part_type}
 
 
 class Part:

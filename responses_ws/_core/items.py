@@ -8,7 +8,7 @@ from typing import Any
 from responses_ws._core.fields import mappings, printable, text
 from responses_ws.messages import ToolCall
 
-__all__ = ["Item", "annotations", "answer", "reasoning", "refusal", "tool_call", "tool_calls"]
+__all__ = ["Item", "all_annotations", "answer", "reasoning", "refusal", "tool_call", "tool_calls"]
 
 Item = dict[str, Any]
 
@@ -36,7 +36,7 @@ def reasoning(items: Iterable[Item]) -> str | None:
     return "\n\n".join(found) or None
 
 
-def annotations(items: Iterable[Item]) -> list[dict[str, Any]]:
+def all_annotations(items: Iterable[Item]) -> list[dict[str, Any]]:
     """Citations and the like of all answer text, in order."""
     parts = (part for item in items for part in mappings(item.get("content")))
     return [entry for part in parts for entry in mappings(part.get("annotations"))]
