@@ -114,11 +114,11 @@ MODULES = (
     "model",
     "model_reply",
     "step",
-    "steps_ends",
     "steps_flow",
     "steps_messages",
     "transport",
     "connection",
+    "steps_ends",
     "server",
 )
 """Where the names live, those that need nothing of the extra first."""
@@ -133,8 +133,9 @@ def __getattr__(name: str) -> Any:
         modules = (importlib.import_module(f"{__name__}.{module}") for module in MODULES)
         home = next(module for module in modules if name in module.__all__)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
-        message = f"{__name__}.{name} needs {error.name}: pip install 'responses_ws[testing]'"
-        raise ImportError(message, name=error.name) from error
+        message = f"{__name__}.{name} needs {package}: pip install 'responses_ws[testing]'"
+        raise ImportError(message, name=package) from error
     return getattr(home, name)

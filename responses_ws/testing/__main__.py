@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    server = ScriptedServer(model=Model(), port=options.port, tls=options.tls)
+    server = ScriptedServer(model=Model(), port=options.port, tls=options.tls, record=False)
     try:
         _announce(server.start())
         threading.Event().wait()

@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from responses_ws._transport.deadline import Deadline
@@ -21,6 +20,7 @@ from responses_ws.testing.inbox import Inbox
 from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
 from responses_ws.testing.log import ConnectionRecord, LogEntry
 from responses_ws.testing.shared import Shared
+from responses_ws.testing.upgrade import accept_upgrade
 from responses_ws.testing.wire import CHUNK, Wire
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Connection:
     :ivar optional: whether the steps at hand may end with the client.
     :ivar answers_pings: whether pings get pongs.
     :ivar answers_close: whether the client's close frame gets one back.
+    :ivar memories: what each model keeps with this connection.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Connection:
         self.optional = False
         self.answers_pings = True
         self.answers_close = True
+        self.memories: dict[Model, ModelConnection] = {}
         self._inbox = Inbox(record, shared)
         self._wire = wire
         self._tls = tls
@@ -74,7 +76,6 @@ class Connection:
         self._close_sent = False
         self._leaving = False
         self._read_until: int | None = None
-        self._memories: dict[Model, ModelConnection] = {}
 
     # Waiting
 
@@ -94,11 +95,13 @@ class Connection:
         return True
 
     def _turn(self, seconds: float | None) -> bytes | None:
+        """One turn of the wire: what it brings is fed to the protocol, and an end is noted."""
         data = self._wire.turn(seconds, self._may_read())
         if self._wire.tls_error and self._upgraded:
             raise ScriptError(f"the client broke TLS: {self._wire.tls_error}")
         if data:
             self._feed(data)
+        self._note_end()
         return data
 
     @property
@@ -116,6 +119,7 @@ class Connection:
         self._read_until = self._wire.received + after
 
     def resume(self) -> None:
+        """Read on after :meth:`pause`."""
         self._read_until = None
 
     def _may_read(self) -> int:
@@ -125,6 +129,7 @@ class Connection:
 
     @property
     def paused(self) -> bool:
+        """Whether the bytes allowed by :meth:`pause` have come."""
         return self._may_read() == 0
 
     def _take(self, arrived: deque[T]) -> T:
@@ -151,31 +156,19 @@ class Connection:
         if self._tls and not self._wire.secure:
             self._head = self._wire.start_tls(self._tls, self._head)
         head = self.read_head()
-        request, *fields = head.decode("latin-1").strip().split("\r\n")
-        self.record.path = request.split(" ")[1] if request.count(" ") == 2 else None
-        for field in fields:
-            name, _, value = field.partition(":")
-            known = self.record.headers.get(name.lower())
-            values = [value.strip()] if known is None else [known, value.strip()]
-            self.record.headers[name.lower()] = ", ".join(values)
+        self.record.take_head(head)
         return head
 
     def accept(self, headers: Mapping[str, str]) -> None:
         """Complete the upgrade; ``headers`` are added to the answer or replace what it has."""
-        self._protocol.receive_data(self.read_request())
-        response = self._judge()
-        for name, value in headers.items():
-            if name in response.headers:
-                del response.headers[name]
-            response.headers[name] = value
+        response = accept_upgrade(self._protocol, self.read_request(), headers)
         self._protocol.send_response(response)
         self._log("out", "handshake", response.serialize())
-        if response.status_code != 101:
-            self._flush_protocol()
-            raise ScriptError(f"no WebSocket upgrade: {self._protocol.handshake_exc}")
-        self._begin()
         self._flush_protocol()
         self.flush()
+        if response.status_code != 101:
+            raise ScriptError(f"no WebSocket upgrade: {self._protocol.handshake_exc}")
+        self._begin()
 
     def answer(self, data: bytes) -> None:
         """Answer the upgrade with ``data`` as it is, and take the connection for upgraded."""
@@ -183,12 +176,6 @@ class Connection:
         self._log("out", "handshake", data)
         self._begin()
         self.send_raw(data, kind=None)
-
-    def _judge(self) -> Response:
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                return self._protocol.accept(event)
-        raise ScriptError(f"no HTTP request: {self._protocol.handshake_exc}")
 
     def _begin(self) -> None:
         self.answered = self._upgraded = True
@@ -203,7 +190,7 @@ class Connection:
 
         Raises :class:`ClientGone` when the client leaves first.
         """
-        message = self._take(self._inbox.messages)
+        message = self.receive_message()
         if isinstance(message, bytes):
             raise ScriptError("a binary message came")
         try:
@@ -214,10 +201,16 @@ class Connection:
             raise ScriptError("a message came that is no JSON object")
         return value
 
+    def receive_message(self) -> str | bytes:
+        """The next message of the client, whatever it is."""
+        return self._take(self._inbox.messages)
+
     def receive_ping(self) -> bytes:
+        """The payload of the next ping of the client."""
         return self._take(self._inbox.pings)
 
     def receive_pong(self) -> bytes:
+        """The payload of the next pong of the client."""
         return self._take(self._inbox.pongs)
 
     def _feed(self, data: bytes) -> None:
@@ -230,7 +223,15 @@ class Connection:
                 self._inbox.add(event)
         self._flush_protocol()
         if self._protocol.parser_exc is not None:
-            raise ScriptError(f"the client broke RFC 6455: {self._protocol.parser_exc}")
+            self._check_fault(self._protocol.parser_exc, self._protocol.close_rcvd)
+
+    def _check_fault(self, fault: Exception, close: Close | None) -> None:
+        """The library refuses a close frame between two fragments, which RFC 6455, 5.4 allows."""
+        if close is None:
+            raise ScriptError(f"the client broke RFC 6455: {fault}")
+        if self.record.close_code is None:
+            payload = b"" if close.code == CloseCode.NO_STATUS_RCVD else close.serialize()
+            self._inbox.add(Frame(Opcode.CLOSE, payload))
 
     # Sending
 
@@ -248,6 +249,7 @@ class Connection:
         self.flush()
 
     def send_binary(self, data: bytes) -> None:
+        """Send one binary message."""
         self._check_client()
         self._protocol.send_binary(data)
         self._flush_protocol()
@@ -255,6 +257,7 @@ class Connection:
         self.flush()
 
     def send_fragment(self, data: bytes, *, first: bool, last: bool) -> None:
+        """Send one frame of a text message."""
         self._check_client()
         if first:
             self._protocol.send_text(data, fin=last)
@@ -264,9 +267,11 @@ class Connection:
         self.flush()
 
     def log_fragments(self, data: bytes, frames: int) -> None:
+        """Note a message that is sent in so many frames."""
         self._log("out", "text", data, frames)
 
     def send_ping(self, data: bytes) -> None:
+        """Send a ping."""
         self._check_client()
         self._protocol.send_ping(data)
         self._flush_protocol()
@@ -310,6 +315,7 @@ class Connection:
         self._leaving = True
         self._log("out", "reset", b"")
         self._wire.reset()
+        self._note_end()
 
     def flush(self) -> None:
         """Wait until the kernel has taken everything."""
@@ -326,8 +332,8 @@ class Connection:
 
     def _flush_protocol(self) -> None:
         for data in self._protocol.data_to_send():
-            if not data and self.answers_close:
-                self._end_output(notify=True)
+            if data == SEND_EOF:
+                self._end_after_close()
             elif data[:1] == PONG:
                 self._reply("pong", data, wanted=self.answers_pings)
             elif data[:1] == CLOSE:
@@ -340,23 +346,16 @@ class Connection:
             self._log("out", kind, data[2:])
             self._wire.write(data)
 
+    def _end_after_close(self) -> None:
+        """The server ends the TCP connection first (RFC 6455, 7.1.1), if it answers the client's close."""
+        if self.answers_close:
+            self._end_output(notify=True)
+
     def _end_output(self, *, notify: bool) -> None:
         self._wire.finish(notify=notify)
         self._log("out", "eof", b"")
 
     # The end
-
-    def serve(self, model: Model, turns: int | None) -> None:
-        """Let the model answer, ``turns`` requests or until the client leaves."""
-        memory = self._memories.setdefault(model, model.connect())
-        answered = 0
-        while turns is None or answered < turns:
-            for event in model.receive(self._take(self._inbox.messages), memory):
-                self.send(event)
-            answered += 1
-            if memory.over:
-                self.close(1000)
-                return
 
     def idle(self) -> None:
         """The script is over: wait for the client to leave."""
@@ -373,14 +372,23 @@ class Connection:
             payload = struct.pack(">H", code) + reason.encode()
             self._log("out", "close", payload)
             self._wire.write(frame(payload, opcode=Opcode.CLOSE))
+            self._wire.finish(notify=True)
             self._wire.turn(0, 0)
 
     def end(self) -> None:
-        """Give the TCP connection back and say how it ended."""
-        if self._wire.ended in ("eof", "reset"):
-            self._log("in", self._wire.ended, b"")
+        """Give the TCP connection back."""
         self._wire.close()
-        self.record.ended = "close" if self.record.close_code is not None else self._wire.ended
+        self._note_end()
+
+    def _note_end(self) -> None:
+        """Record once how the TCP connection ended."""
+        how = self._wire.ended
+        if how is None or self.record.gone.is_set():
+            return
+        if how in ("eof", "reset"):
+            self._log("in", how, b"")
+        self.record.ended = how if self.record.close_code is None else "close"
+        self.record.gone.set()
 
     def _log(self, direction: str, kind: str, data: bytes, frames: int = 1) -> None:
-        self.shared.log.append(LogEntry(self.record.number, direction, kind, data, frames))
+        self.shared.note(LogEntry(self.record.number, direction, kind, data, frames))

@@ -73,7 +73,7 @@ class Inbox:
         with contextlib.suppress(ValueError):
             value = json.loads(text)
             if isinstance(value, dict):
-                self._shared.requests.append(value)
+                self._shared.note_request(value)
 
     def _log(self, opcode: Opcode, data: bytes, frames: int = 1) -> None:
-        self._shared.log.append(LogEntry(self._record.number, "in", KINDS[opcode], data, frames))
+        self._shared.note(LogEntry(self._record.number, "in", KINDS[opcode], data, frames))

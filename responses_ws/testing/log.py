@@ -68,6 +68,16 @@ class ConnectionRecord:
     ended: str | None = None
     gone: threading.Event = field(default_factory=threading.Event, repr=False)
 
+    def take_head(self, head: bytes) -> None:
+        """Note what the upgrade request says."""
+        request, *fields = head.decode("latin-1").strip().split("\r\n")
+        self.path = request.split(" ")[1] if request.count(" ") == 2 else None
+        for line in fields:
+            name, _, value = line.partition(":")
+            known = self.headers.get(name.lower())
+            values = [value.strip()] if known is None else [known, value.strip()]
+            self.headers[name.lower()] = ", ".join(values)
+
 
 def parse_close(payload: bytes) -> tuple[int, str]:
     """The code and the reason in the payload of a close frame (RFC 6455, 5.5.1)."""

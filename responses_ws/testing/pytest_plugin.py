@@ -3,7 +3,7 @@
 ::
 
     def test_greeting(responses_model):
-        with WebSocket("any key", api_base=responses_model.url) as ws:
+        with WebSocket("any-key", api_base=responses_model.url) as ws:
             assert ws.create_response(model="any", input="hi").content == "You said: hi."
 """
 

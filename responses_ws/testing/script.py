@@ -38,6 +38,7 @@ class Script:
         self.connection = connection.record.number
         try:
             self._play_steps(connection)
+            _accept(connection, may_leave=True)
             connection.idle()
         except Closing:
             connection.part(1001, "the server is closing")
@@ -95,16 +96,18 @@ class Script:
 
 def perform(step: Step, connection: Connection) -> None:
     """Play one step, after the upgrade if that is still to be answered."""
-    if not step.opens and not connection.answered:
-        _accept_before(step, connection)
+    if not step.opens:
+        _accept(connection, may_leave=step.ends_client)
     step.play(connection)
 
 
-def _accept_before(step: Step, connection: Connection) -> None:
+def _accept(connection: Connection, *, may_leave: bool) -> None:
+    if connection.answered:
+        return
     try:
         connection.accept({})
     except ClientGone:
-        if not step.ends_client:
+        if not may_leave:
             raise
 
 

@@ -45,6 +45,7 @@ class ScriptedServer:
     :param port: to listen on; 0 takes a free one.
     :param receive_buffer: bytes of the kernel's receive buffer of each connection, for a slow link; None
         leaves it to the system.
+    :param record: False keeps neither requests nor log, for load and for long runs.
     :ivar requests: every JSON object received as a text message, in order, over all connections.
     :ivar log: everything that went over the connections, in order.
     :ivar connections: a record of each accepted connection.
@@ -57,9 +58,10 @@ class ScriptedServer:
         model: Model | None = None,
         port: int = 0,
         receive_buffer: int | None = None,
+        record: bool = True,
     ) -> None:
         self.model = model
-        self._shared = Shared()
+        self._shared = Shared(record=record)
         self.requests: list[dict[str, Any]] = self._shared.requests
         self.log: list[LogEntry] = self._shared.log
         self.connections: list[ConnectionRecord] = []
@@ -169,6 +171,8 @@ class ScriptedServer:
     def _listen(self) -> socket.socket:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it; without it an event waits up to 40 ms for the acknowledgement of the last.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._receive_buffer is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         try:
@@ -224,7 +228,6 @@ class ScriptedServer:
         script.play(connection)
         connection.end()
         self._shared.leave(waker)
-        record.gone.set()
 
     def _failed(self) -> bool:
         return any(script.fault for script in self._played)

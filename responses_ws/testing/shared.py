@@ -17,17 +17,29 @@ class Shared:
 
     Under ``changed``: the wakers, and the sets of gates and marks for writing. The lists only grow.
 
+    :param record: whether the lists grow at all.
     :ivar closing: the time left for ending, once the server is being closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, record: bool) -> None:
         self.changed = threading.Condition()
         self.gates: set[str] = set()
         self.marks: set[str] = set()
         self.log: list[LogEntry] = []
         self.requests: list[dict[str, Any]] = []
         self.closing: Deadline | None = None
+        self._record = record
         self._wakers: set[Waker] = set()
+
+    def note(self, entry: LogEntry) -> None:
+        """Add to the log."""
+        if self._record:
+            self.log.append(entry)
+
+    def note_request(self, request: dict[str, Any]) -> None:
+        """Add to the requests."""
+        if self._record:
+            self.requests.append(request)
 
     def enter(self, waker: Waker) -> None:
         with self.changed:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from responses_ws.testing.step import Step
+from responses_ws.testing.upgrade import http_response
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
@@ -24,9 +23,6 @@ __all__ = [
     "refuse",
     "reset",
 ]
-
-CHUNK = 1024
-FRAMINGS = ("length", "chunked", "close")
 
 
 @dataclass(frozen=True)
@@ -73,44 +69,7 @@ def refuse(
     :param framing: how the body ends: ``length`` (Content-Length), ``chunked``, or ``close`` (with the
         connection).
     """
-    if framing not in FRAMINGS:
-        raise ValueError(f"framing must be one of {', '.join(FRAMINGS)}, not {framing!r}")
-    return Refuse(_http_response(status, dict(headers or {}), body, reason, framing))
-
-
-def _http_response(
-    status: int,
-    headers: dict[str, str],
-    body: bytes | str | Mapping[str, Any],
-    reason: str | None,
-    framing: str,
-) -> bytes:
-    if isinstance(body, Mapping):
-        headers.setdefault("Content-Type", "application/json")
-        body = json.dumps(body)
-    if isinstance(body, str):
-        body = body.encode()
-    headers.setdefault("Connection", "close")
-    if framing == "length":
-        headers.setdefault("Content-Length", str(len(body)))
-    elif framing == "chunked":
-        headers.setdefault("Transfer-Encoding", "chunked")
-        body = _chunked(body)
-    phrase = _usual_reason(status) if reason is None else reason
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-
-def _chunked(body: bytes) -> bytes:
-    pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
-
-
-def _usual_reason(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return Refuse(http_response(status, dict(headers or {}), body, reason, framing))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Silence(Step):
 def silence() -> Step:
     """Neither read nor answer anything until the server is closed: a peer behind a dead link.
 
+    That the client leaves is not noticed either; ``gone`` of the record is set when the server is closed.
     For a silence that ends, hold the reading with ``read_bytes(0)`` and wait in a :func:`gate`.
     """
     return Silence()
@@ -196,10 +197,20 @@ class Serve(Step):
         if model is None:
             raise ScriptError("there is no model to serve")
         try:
-            connection.serve(model, self.turns)
+            self._answer(connection, model)
         except ClientGone:
             if self.turns is not None:
                 raise
+
+    def _answer(self, connection: Connection, model: Model) -> None:
+        memory = connection.memories.setdefault(model, model.connect())
+        answered = 0
+        while answered != self.turns and not memory.over:
+            for event in model.receive(connection.receive_message(), memory):
+                connection.send(event)
+            answered += 1
+        if memory.over:
+            connection.close(1000)
 
 
 def serve(model: Model | None = None, turns: int | None = None) -> Step:

@@ -162,6 +162,7 @@ class ScriptedTransport:
 
     def abort(self) -> None:
         self._aborted = True
+        self._blocked = False
         self._inbound.put(_aborted())
         self._verdicts.put(None)
         self._calls.add("abort")
