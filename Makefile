@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test check test-all bench clean
 
@@ -13,11 +14,11 @@ help:
 	@echo "make check     ruff, mypy, and the layers"
 	@echo "make test-all  run the quick tests on every installed Python from 3.10 on"
 	@echo "make bench     measure against the peers (installs them)"
+	@echo "make clean     forget the virtual environments and caches"
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
 	touch $(READY)
 
 demo: $(READY)
@@ -35,9 +36,9 @@ check: $(READY)
 test-all:
 	.ci/test-all $(ARGS)
 
-bench: $(READY)
+bench:
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt --editable .
+	.venv-bench/bin/python $(PIP_INSTALL) --requirement benchmarks/requirements.txt --editable .
 	.venv-bench/bin/python benchmarks/events.py $(ARGS)
 
 clean:

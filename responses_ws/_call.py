@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import queue
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.events import Event
 from responses_ws._core.lanes import Request
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import Delivery, ResponsesWSError
 
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
 __all__ = ["READY", "WOKEN", "Batch", "Call", "End", "Mark", "wait_for"]
-
-WINDOWS_WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +55,19 @@ class Call(Request):
     The queue is a :class:`queue.SimpleQueue`: its ``put`` and ``get`` are single C calls, so that neither
     Ctrl-C nor a finalizer can leave its lock behind locked, as they can with :class:`queue.Queue`.
 
+    :ivar number: its place among the calls of its connection.
     :ivar received: bytes put in the queue, written by the reader only.
     :ivar taken: bytes taken from it, written by the caller only.
     :ivar last_event_at: when the reader last had an event for it, or when it was sent (monotonic seconds).
     :ivar cancelled: its caller wants no more. Like ``abandoned`` only ever set to True.
     """
 
-    __slots__ = ("cancelled", "last_event_at", "link", "queue", "received", "taken")
+    __slots__ = ("cancelled", "last_event_at", "link", "number", "queue", "received", "taken")
 
     def __init__(self, lane: str | None = None) -> None:
         super().__init__(lane)
         self.queue: queue.SimpleQueue[Batch | End | Mark] = queue.SimpleQueue()
+        self.number = 0
         self.received = 0
         self.taken = 0
         self.last_event_at = 0.0
@@ -94,17 +93,12 @@ class Call(Request):
 def wait_for(source: queue.SimpleQueue[Any], seconds: float | None) -> Any:
     """The next thing in the queue, or None after ``seconds`` (None: wait for ever).
 
-    Interruptible: on POSIX a signal ends the wait; on Windows, where it does not, the wait is cut in slices.
+    Waits in slices, so that a signal ends it soon: see :data:`SLICE_SECONDS`.
     """
-    if sys.platform != "win32":
-        try:
-            return source.get(timeout=seconds)
-        except queue.Empty:
-            return None
     deadline = Deadline(seconds)
     while True:
         try:
-            return source.get(timeout=deadline.remaining(WINDOWS_WAIT_SECONDS))
+            return source.get(timeout=deadline.remaining(SLICE_SECONDS))
         except queue.Empty:
             if deadline.expired:
                 return None

@@ -22,7 +22,7 @@ from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes, Request, State
 from responses_ws._link import Link, run
 from responses_ws._transport.base import Connector, Target
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.errors import (
     ConcurrencyError,
     ConnectionError,
@@ -33,6 +33,7 @@ from responses_ws.errors import (
     ResponseError,
     ResponsesWSError,
     ResponseTimeout,
+    bare,
     with_context,
 )
 
@@ -46,18 +47,23 @@ RELEASE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The response that the next one continues, and where it can be found."""
+    """The response that the next one continues.
+
+    :param stored: whether it outlives its connection.
+    :param number: of its call; the later call counts, whichever answer is read last.
+    """
 
     response_id: str
     stored: bool
-    generation: int
+    number: int
 
 
 class Connection:
     """The state behind a WebSocket.
 
-    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``chain`` and ``lanes``. The invariant:
-    ``link`` is the only link whose events reach the lanes, and a link that is ``over`` is never ``link``.
+    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``calls``, ``disconnects``, ``chain``
+    and ``lanes``. The invariant: ``link`` is the only link whose events reach the lanes, and a link that is
+    ``over`` is never ``link``.
     Decisions are made under the lock; sending, queues and logging happen outside of it.
 
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
@@ -73,24 +79,40 @@ class Connection:
         self.link: Link | None = None
         self.dialing: Link | None = None
         self.generation = 0
+        self.calls = 0
+        self.disconnects = 0
         self.opened = False
         self.chain: Chain | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether a request can be sent. A link without ``opened`` is being closed."""
+        return self.opened and self.link is not None
+
     # -- connecting
 
-    def connect(self, connector: Connector, target: Target, deadline: Deadline) -> Link:
+    def connect(self, connector: Connector, target: Target, deadline: Deadline, disconnects: int) -> Link:
         """The open link, or a new one.
 
-        Raises :class:`ConcurrencyError` while another thread connects, and what the connector raises.
+        Raises :class:`ConcurrencyError` while another thread connects, :class:`ConnectionError` when there
+        were more ``disconnects`` since the caller looked, and what the connector raises.
         """
-        with self.lock:
-            if self.link is not None:
-                return self.link
-            if self.dialing is not None:
-                raise ConcurrencyError("another thread is connecting")
-            self.generation += 1
-            link = self.dialing = Link(self.generation, self._max_age)
+        link = Link(self._max_age)
         try:
+            with self.lock:
+                before = self.link
+                if before is not None and self.opened:
+                    return before
+                if self.dialing is not None:
+                    raise ConcurrencyError("another thread is connecting")
+                if self.disconnects != disconnects:
+                    raise ConnectionError("connecting was given up")
+                self.generation += 1
+                link.generation = self.generation
+                self.dialing = link
+            if before is not None:
+                # A disconnect() is under way, or was interrupted.
+                self._give_up(before, ConnectionLost("the connection was closed by disconnect()"))
             self._dial(link, connector, target, deadline)
             self._install(link)
         except BaseException:
@@ -122,7 +144,8 @@ class Connection:
                 "the reader thread did not start; uWSGI runs threads with --enable-threads only"
             )
         if outcome is READY:
-            outcome = wait_for(link.outcome, deadline.remaining())
+            # The reader gives up at the deadline too, and knows the step; only a look-up can outlast it.
+            outcome = wait_for(link.outcome, deadline.remaining()) or wait_for(link.outcome, RELEASE_SECONDS)
         if outcome is None:
             raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
         if isinstance(outcome, BaseException):
@@ -132,7 +155,7 @@ class Connection:
         """Make the link the connection's, unless it ended or was aborted meanwhile."""
         with self.lock:
             if link.over or link.aborted:
-                raise link.cause or ConnectionError("connecting was given up")
+                raise bare(link.cause or ConnectionError("connecting was given up"))
             self.link = link
             self.opened = True
             lost = self.chain if self.chain is not None and not self.chain.stored else None
@@ -152,17 +175,19 @@ class Connection:
         """
         with self.lock:
             free = self.lanes.open(call)
+            self.calls += 1
+            call.number = self.calls
             link = self.link
         if free or wait_for(call.queue, deadline.remaining(drain)) is not None or deadline.expired:
             return
         # It did not end in time, so its connection is given up. That frees the lane.
         if link is not None:
-            self.end(link, ConnectionLost("given up: an abandoned response did not end in time"))
-            link.abort()
-        wait_for(call.queue, RELEASE_SECONDS)
+            self._give_up(link, ConnectionLost("given up: an abandoned response did not end in time"))
+        if wait_for(call.queue, RELEASE_SECONDS) is None:
+            raise ConcurrencyError("another response is running on this lane")
 
-    def send(self, call: Call, message: bytes) -> None:
-        """Send the call's request on the open link.
+    def send(self, call: Call, message: bytes, deadline: Deadline = NEVER) -> None:
+        """Send the call's request on the open link, before the deadline of the whole call.
 
         When it raises :class:`ConnectionLost` or :class:`ResponseTimeout` with NOT_SENT, the message did not
         leave whole and the call holds its lane as before.
@@ -175,15 +200,9 @@ class Connection:
             call.link = link
             call.move(State.SENDING)
         try:
-            transport.send(message)
+            transport.send(message, deadline)
         except (ConnectionLost, ResponseTimeout) as error:
             raise self._unsent(call, link, error) from error.__cause__
-        except BaseException:
-            # Half a message is out, and whatever follows would be swallowed by it.
-            call.abandoned = True
-            link.abort()
-            self.end(link, ConnectionLost("the sending of a request was interrupted"))
-            raise
         call.last_event_at = time.monotonic()
         with self.lock:
             lost = link.over and call.state is State.SENDING
@@ -198,27 +217,31 @@ class Connection:
     def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
         """The connection broke under the request. What the server said before that is the better reason."""
         link.join(RELEASE_SECONDS)
-        self.end(link, error)
-        link.abort()
+        # Kept without its traceback, which would tie the frames of this thread, and the stream in them, to it.
+        self._give_up(link, bare(error))
         with self.lock:
             if call.state is State.SENDING:
                 call.move(State.QUEUED)
         return with_context(link.cause or error, delivery=Delivery.NOT_SENT)
 
     def leave(self, call: Call) -> None:
-        """Abandon the call, and free its lane when nothing of it was sent."""
+        """Abandon the call, and free its lane when it was not sent whole."""
         call.abandon()
+        if call.state is State.SENDING and call.link is not None:
+            # Half a message may be out, and whatever followed would be swallowed by it.
+            self._give_up(call.link, ConnectionLost("the sending of a request was interrupted"))
         with self.lock:
-            if call.state is State.QUEUED:
-                self.lanes.release(call)
+            self.lanes.release(call)
             ready = self._take_ready()
         _tell(ready)
 
     def remember(self, call: Call, response_id: str, *, stored: bool) -> None:
-        """The call was completed: what is asked next continues it."""
-        generation = self.generation if call.link is None else call.link.generation
+        """The call was completed: what is asked next continues it, unless it went with an earlier link."""
         with self.lock:
-            self.chain = Chain(response_id, stored, generation)
+            gone = not stored and self.link is not None and self.link is not call.link
+            overtaken = self.chain is not None and self.chain.number > call.number
+            if not gone and not overtaken:
+                self.chain = Chain(response_id, stored, call.number)
 
     def begin_chain(self) -> None:
         """What is asked next continues nothing."""
@@ -233,6 +256,7 @@ class Connection:
         """
         with self.lock:
             self.opened = False
+            self.disconnects += 1
             link, dialing = self.link, self.dialing
             at_rest = not self.lanes.running()
         if dialing is not None:
@@ -244,8 +268,7 @@ class Connection:
             if at_rest:
                 link.join(seconds)
         finally:
-            self.end(link, ConnectionLost("the connection was closed by disconnect()"))
-            link.abort()
+            self._give_up(link, ConnectionLost("the connection was closed by disconnect()"))
             link.join(RELEASE_SECONDS)
 
     def rotate(self) -> None:
@@ -257,10 +280,14 @@ class Connection:
             if self.lanes.running() or (self.chain is not None and not self.chain.stored):
                 return
         logger.info("connection %d has reached its age and is replaced", link.generation)
-        self.end(link, ConnectionLost("the connection reached its age"))
         if link.transport is not None:
             link.transport.close(1000)
-        link.abort()
+        self._give_up(link, ConnectionLost("the connection reached its age"))
+
+    def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
+        """End a link from this side. Once it is aborted its reader completes what an interrupt leaves undone."""
+        link.abort(cause)
+        self.end(link, cause)
 
     def forsake(self) -> None:
         """The WebSocket was forgotten. Runs in a finalizer, so it takes no lock."""
@@ -284,7 +311,8 @@ class Connection:
         except ProtocolError as error:
             failure = error
         with self.lock:
-            if link.over:
+            # A connecting that was given up is not over yet; it may come later than the next one.
+            if link.over or link.aborted:
                 return
             batches = self._route(events, sum(map(len, payloads)))
             ready = self._take_ready()
@@ -349,15 +377,13 @@ class Connection:
     def end(self, link: Link, cause: ResponsesWSError) -> None:
         """The link is gone. The first cause counts; later ones change nothing."""
         with self.lock:
-            if link.over:
-                return
             link.over = True
-            link.cause = cause
+            cause = link.cause = link.cause or cause
             if self.link is not link:
                 return
-            self.link = None
             ended = self.lanes.end()
             ready = self._take_ready()
+            self.link = None
         logger.debug("connection %d has ended: %s", link.generation, cause)
         for call in cast("list[Call]", ended):
             call.finish(cause, _delivery(call.delivery, cause))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from responses_ws._call import READY, Mark
 from responses_ws._core.keepalive import Keepalive, Verdict
 from responses_ws._transport.base import Connector, Target, Transport
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ ROTATION_JITTER = 0.05
 class Link:
     """One generation of a connection.
 
+    :ivar generation: its number, from 1; 0 before it connects.
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
-    :ivar cause: why it ended. Guarded likewise.
+    :ivar cause: why it ended, or is about to.
     :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
     """
 
-    def __init__(self, generation: int, max_age: float | None) -> None:
-        self.generation = generation
+    def __init__(self, max_age: float | None) -> None:
+        self.generation = 0
         self.transport: Transport | None = None
         self.over = False
         self.cause: ResponsesWSError | None = None
@@ -61,12 +62,13 @@ class Link:
         if self.aborted:
             raise ConnectionError("connecting was given up")
 
-    def abort(self) -> None:
-        """End it at once, connecting or connected.
+    def abort(self, cause: ResponsesWSError | None = None) -> None:
+        """End it at once, connecting or connected. The first cause counts.
 
         Takes no lock of the connection and never blocks: safe in a finalizer. In a forked child it does
         nothing, for a shutdown would end the parent's connection.
         """
+        self.cause = self.cause or cause
         self.aborted = True
         self.outcome.put(ConnectionError("connecting was given up"))
         if self._pid != os.getpid():
@@ -88,8 +90,9 @@ class Link:
 
     def join(self, seconds: float | None) -> None:
         """Wait for the reader's end, at most so many seconds (None: for ever)."""
-        if self.thread is not None:
-            self.thread.join(seconds)
+        deadline = Deadline(seconds)
+        while self.thread is not None and self.thread.is_alive() and not deadline.expired:
+            self.thread.join(deadline.remaining(SLICE_SECONDS))
 
 
 def run(connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:

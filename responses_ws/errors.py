@@ -140,6 +140,13 @@ def with_context(error: ResponsesWSError, **fields: Any) -> ResponsesWSError:
     return fresh
 
 
+def bare(error: ResponsesWSError) -> ResponsesWSError:
+    """A fresh copy to keep: without the tracebacks and causes that would keep whole threads' frames alive."""
+    fresh = with_context(error)
+    fresh.__cause__ = None
+    return fresh
+
+
 def shorten(text: str) -> str:
     """Cut a text to what an error may show, saying how much is missing."""
     if len(text) <= MAX_TEXT:

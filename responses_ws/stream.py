@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -9,12 +10,13 @@ from typing import Any
 
 from responses_ws._call import Batch, Call, End, wait_for
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
     Delivery,
     ResponseCancelled,
     ResponsesWSError,
     ResponseTimeout,
+    bare,
     with_context,
 )
 from responses_ws.messages import Chunk, Message
@@ -53,6 +55,7 @@ class ResponseStream:
         self._terminal: Event | None = None
         self._message: Message | None = None
         self._error: ResponsesWSError | None = None
+        self._left_by: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks that were not seen yet. Leaving the loop abandons the response.
@@ -61,20 +64,24 @@ class ResponseStream:
         connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
         :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
         """
-        add = self._accumulator.add
+        call, add = self._call, self._accumulator.add
         try:
-            self._check_cancelled()
-            while self._message is None:
+            self._check_not_left()
+            while True:
                 for event in self._events:
                     chunk = build_chunk(event)
                     add(chunk)
                     yield chunk
+                    if call.cancelled:
+                        break
+                if self._is_over():
+                    return
                 if self._terminal is not None:
                     yield self._finish(self._terminal)
                     return
                 self._fetch()
         except ResponsesWSError as error:
-            self._error = error
+            self._error = bare(error)
             raise
         finally:
             if self._message is None:
@@ -103,16 +110,18 @@ class ResponseStream:
             return self.message
 
     def cancel(self) -> None:
-        """Stop the response. A thread that waits for it gets :class:`ResponseCancelled`.
+        """Stop the response, if it is not over. Another thread that waits for it gets
+        :class:`ResponseCancelled`; in the thread that iterates, the loop ends.
 
         The service has no event for it, so it goes on generating; what still comes is thrown away.
         """
-        self._call.abandon()
+        if self._message is None:
+            self._left_by = self._left_by or threading.current_thread()
+            self._call.abandon()
 
     def close(self) -> None:
-        """Leave the response, if it is not over. Returns at once, raises nothing, may be called again."""
-        if self._message is None:
-            self._call.abandon()
+        """The same. Returns at once, raises nothing, may be called again."""
+        self.cancel()
 
     def __enter__(self) -> ResponseStream:
         return self
@@ -134,7 +143,6 @@ class ResponseStream:
 
     def _fetch(self) -> None:
         """Wait for the next events, until a clock runs out."""
-        self._check_cancelled()
         found = wait_for(self._call.queue, self._patience())
         if isinstance(found, Batch):
             self._call.taken += found.size
@@ -154,15 +162,9 @@ class ResponseStream:
 
     def _check_clocks(self) -> None:
         if self._deadline.expired:
-            seconds = self._deadline.seconds or 0.0
-            raise ResponseTimeout(
-                f"the call took longer than {seconds:g} seconds (total)",
-                clock="total",
-                seconds=seconds,
-                **self._context(),
-            )
-        seconds = self._response_timeout or 0.0
-        if time.monotonic() - self._call.last_event_at >= seconds:
+            raise overdue(self._deadline, **self._context())
+        seconds = self._response_timeout
+        if seconds is not None and time.monotonic() - self._call.last_event_at >= seconds:
             raise ResponseTimeout(
                 f"no event of the response for {seconds:g} seconds (response_timeout)",
                 clock="response_timeout",
@@ -187,9 +189,17 @@ class ResponseStream:
         self._message = message
         return chunk
 
-    def _check_cancelled(self) -> None:
+    def _is_over(self) -> bool:
+        """Whether it has ended, or this thread has left it. Raises when it failed, or another one left."""
+        if self._left_by is threading.current_thread() and self._error is None:
+            return True
+        self._check_not_left()
+        return self._message is not None
+
+    def _check_not_left(self) -> None:
+        """Raise what the response failed with, or that it was left before its end."""
         if self._error is not None:
-            raise self._error
+            raise bare(self._error)
         if self._call.cancelled and self._message is None:
             raise ResponseCancelled("the response was cancelled", **self._context())
 

@@ -10,14 +10,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._call import Call
-from responses_ws._connection import Connection
+from responses_ws._connection import Chain, Connection
 from responses_ws._core import headers as header_rules
 from responses_ws._core.endpoint import Endpoint, check_insecure
 from responses_ws._core.key import KeySource
+from responses_ws._core.options import check_callable, check_method, check_type
 from responses_ws._core.request import UNSET, Unset, build, encode, stores
 from responses_ws._core.secret import Secret
 from responses_ws._transport.base import Connector, Target
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._version import __version__
 from responses_ws.errors import (
     ConfigurationError,
@@ -25,6 +26,7 @@ from responses_ws.errors import (
     ConnectionLost,
     Delivery,
     ProtocolError,
+    ResponsesWSError,
     ResponseTimeout,
 )
 from responses_ws.messages import Chunk, Limits, Message, Timeouts, check_seconds
@@ -92,21 +94,31 @@ class WebSocket:
         self._proxy = None if proxy is None else Secret(proxy)
         hidden = header_rules.hide(headers)
         api_key = proxy = headers = None
+        check_type("timeouts", timeouts, Timeouts)
+        check_type("limits", limits, Limits)
+        check_type("endpoint", endpoint, Endpoint)
+        check_method("client_class", client_class, "connect")
+        check_method("ssl_context", ssl_context, "wrap_socket")
+        if self._proxy is not None and not isinstance(self._proxy.reveal(), str):
+            raise ConfigurationError("proxy must be a str or None")
         self._key.check()
         self._headers = header_rules.check_headers(hidden)
         if self._key.missing and not header_rules.credentials(self._headers):
             raise ConfigurationError(
                 "api_key: none was given and OPENAI_API_KEY is not set (an empty string sends none)"
             )
-        self._organization_id = organization_id or os.environ.get("OPENAI_ORG_ID")
-        self._project_id = project_id or os.environ.get("OPENAI_PROJECT_ID")
+        self._organization_id = (
+            os.environ.get("OPENAI_ORG_ID") if organization_id is None else organization_id
+        )
+        self._project_id = os.environ.get("OPENAI_PROJECT_ID") if project_id is None else project_id
+        self._upgrade_headers(None)  # so that a bad one is refused here
         self._connector = client_class
         self._response_timeout = check_seconds("response_timeout", response_timeout)
         self._timeouts = timeouts or Timeouts()
         self._limits = limits or Limits()
-        self._endpoint = endpoint or Endpoint.of(
-            api_base or os.environ.get("OPENAI_BASE_URL") or DEFAULT_API_BASE
-        )
+        if api_base is None:
+            api_base = os.environ.get("OPENAI_BASE_URL") or DEFAULT_API_BASE
+        self._endpoint = endpoint or Endpoint.of(api_base)
         has_key = bool(self._key) or bool(header_rules.credentials(self._headers))
         check_insecure(self._endpoint, has_key, allow_insecure)
         self._ssl_context = ssl_context
@@ -126,9 +138,9 @@ class WebSocket:
             :class:`PermissionDeniedError` or :class:`RateLimitError` when the upgrade was refused.
         :raises ConcurrencyError: another thread is connecting this object.
         """
-        seconds = self._timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)
+        seconds = self._connect_seconds(timeout)
         self._connection.check_process()
-        self._open(Deadline(seconds))
+        self._open(Deadline(seconds), self._connection.disconnects)
         return self
 
     def disconnect(self) -> None:
@@ -141,6 +153,7 @@ class WebSocket:
 
     def reconnect(self, timeout: float | Unset | None = UNSET) -> WebSocket:
         """Close the connection and open a new one; see :meth:`connect`."""
+        self._connect_seconds(timeout)
         self.disconnect()
         return self.connect(timeout)
 
@@ -156,7 +169,7 @@ class WebSocket:
     def connected(self) -> bool:
         """Whether the connection is open at this moment."""
         self._connection.check_process()
-        return self._connection.link is not None
+        return self._connection.ready
 
     @property
     def in_flight(self) -> bool:
@@ -199,6 +212,7 @@ class WebSocket:
         :raises ConcurrencyError: a response is already running.
         :raises ConfigurationError: the payload cannot be sent; the message names the parameter.
         """
+        check_callable("on_chunk", on_chunk)
         return self._start(lambda: payload).run(on_chunk)
 
     def create_response(
@@ -221,6 +235,7 @@ class WebSocket:
         :param extra: any other field of the service; ``compact_threshold`` (tokens) asks for compaction.
         :raises: what :meth:`call` raises.
         """
+        check_callable("on_chunk", on_chunk)
         return self.stream(
             model=model,
             input=input,
@@ -285,6 +300,9 @@ class WebSocket:
 
     # -- inside
 
+    def _connect_seconds(self, timeout: float | Unset | None) -> float | None:
+        return self._timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)
+
     def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
         """The caller's word, else the chain; a ``conversation`` holds its history itself."""
         if given is not UNSET or extra.get("conversation") is not None:
@@ -294,12 +312,13 @@ class WebSocket:
     def _start(self, payload: Callable[[], Mapping[str, Any]]) -> ResponseStream:
         """Take the lane, make sure of a connection, send; the running response.
 
-        ``payload`` is asked again for a new connection, which may have cost the chain its last response.
+        ``payload`` is asked again when the chain has changed meanwhile: another response was completed, or a
+        new connection has cost the chain its last one.
         """
         connection = self._connection
         connection.check_process()
         deadline = Deadline(self._timeouts.total)
-        fields = payload()
+        chain, fields = connection.chain, payload()
         message = self._encode(fields)
         call, stored = Call(), stores(fields)
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
@@ -312,14 +331,19 @@ class WebSocket:
         )
         try:
             connection.open(call, self._timeouts.drain, deadline)
-            self._send(call, payload, message, deadline)
+            self._send(call, payload, message, chain, deadline)
         except BaseException:
             connection.leave(call)
             raise
         return stream
 
     def _send(
-        self, call: Call, payload: Callable[[], Mapping[str, Any]], message: bytes, deadline: Deadline
+        self,
+        call: Call,
+        payload: Callable[[], Mapping[str, Any]],
+        message: bytes,
+        chain: Chain | None,
+        deadline: Deadline,
     ) -> None:
         """Send on the open connection, or on a new one when there is none.
 
@@ -330,15 +354,21 @@ class WebSocket:
         connection.rotate()
         reused = connection.link is not None
         while True:
-            before = connection.generation
+            disconnects = connection.disconnects
             self._check_open(deadline)
-            self._open(Deadline(deadline.remaining(self._timeouts.connect)))
-            if connection.generation != before:
+            try:
+                self._open(Deadline(deadline.remaining(self._timeouts.connect)), disconnects)
+            except ConnectionError as error:
+                if deadline.expired:
+                    raise overdue(deadline) from error
+                raise
+            if connection.chain is not chain:
+                chain = connection.chain
                 message = self._encode(payload())
             try:
-                return connection.send(call, message)
-            except ConnectionLost as error:
-                if not reused or error.delivery is not Delivery.NOT_SENT or error.close_code in UNREAD:
+                return connection.send(call, message, deadline)
+            except ResponsesWSError as error:
+                if not (reused and connection.opened and _found_dead(error)):
                     raise
                 reused = False
 
@@ -346,19 +376,16 @@ class WebSocket:
         if not self._connection.opened:
             raise ConnectionError("not connected: call connect() first, or use `with`")
         if deadline.expired:
-            seconds = deadline.seconds or 0.0
-            raise ResponseTimeout(
-                f"the call took longer than {seconds:g} seconds (total)", clock="total", seconds=seconds
-            )
+            raise overdue(deadline)
 
     def _encode(self, payload: Mapping[str, Any]) -> bytes:
         limits = (self._limits.max_request_bytes, self._endpoint.max_request_bytes)
         return encode(payload, max_bytes=min((limit for limit in limits if limit is not None), default=None))
 
-    def _open(self, deadline: Deadline) -> None:
+    def _open(self, deadline: Deadline, disconnects: int) -> None:
         """Make sure of an open connection. The key is asked for only when a new one is made."""
-        if self._connection.link is None:
-            self._connection.connect(self._connect_with(), self._target(), deadline)
+        if not self._connection.ready:
+            self._connection.connect(self._connect_with(), self._target(), deadline, disconnects)
 
     def _connect_with(self) -> Connector:
         if self._connector is not None:
@@ -367,14 +394,17 @@ class WebSocket:
 
         return SocketTransport
 
-    def _target(self) -> Target:
-        headers = header_rules.upgrade_headers(
-            self._key.secret(),
+    def _upgrade_headers(self, key: Secret | None) -> dict[str, Secret]:
+        return header_rules.upgrade_headers(
+            key,
             organization_id=self._organization_id,
             project_id=self._project_id,
             extra=self._headers,
             user_agent=USER_AGENT,
         )
+
+    def _target(self) -> Target:
+        headers = self._upgrade_headers(self._key.secret())
         return Target(
             url=self._endpoint.url,
             headers=headers,
@@ -384,3 +414,10 @@ class WebSocket:
             timeouts=self._timeouts,
             limits=self._limits,
         )
+
+
+def _found_dead(error: ResponsesWSError) -> bool:
+    """Whether a request did not leave because its connection had ended, for a reason that is not its own."""
+    if error.delivery is not Delivery.NOT_SENT or isinstance(error, ResponseTimeout):
+        return False
+    return not (isinstance(error, ConnectionLost) and error.close_code in UNREAD)

@@ -8,6 +8,7 @@ where the rules are checked clause by clause.
 from __future__ import annotations
 
 import enum
+import io
 import sys
 
 from responses_ws._core.headers import Masker
@@ -51,7 +52,7 @@ class FrameParser:
 
     :param max_message_bytes: of one message, headers of its frames included, so that a flood of empty
         fragments ends too; None means no limit.
-    :param secrets: masked wherever the peer echoes them, before anything is cut.
+    :param secrets: masked in the messages and in the reason of a close frame. A ping goes back unchanged.
     """
 
     def __init__(self, max_message_bytes: int | None = None, secrets: tuple[Secret, ...] = ()) -> None:
@@ -59,10 +60,9 @@ class FrameParser:
         self.pings: list[bytes] = []
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The start of a frame that is not complete, in pieces: joined once when the last byte is there, so
-        # that a large message costs what it weighs.
-        self._pieces: list[bytes] = []
-        self._held = 0
+        # The start of a frame that is not complete, looked at again when ``_wanted`` bytes are there: a large
+        # message costs what it weighs, in time and in memory, however small the pieces that it comes in.
+        self._begun = io.BytesIO()
         self._wanted = 0
         # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
         self._message: bytearray | None = None
@@ -73,23 +73,26 @@ class FrameParser:
 
         Pings to answer are added to ``pings``; a failure or the peer's close is left in ``failure``.
         """
-        if self._pieces:
-            self._pieces.append(data)
-            self._held += len(data)
-            if self._held < self._wanted:
+        if self.failure is not None:
+            return []
+        if self._begun.tell():
+            self._begun.write(data)
+            if self._begun.tell() < self._wanted:
                 return []
-            data = b"".join(self._pieces)
-            self._pieces.clear()
-        data = self._mask(data)
+            data = self._begun.getvalue()
+            self._begun = io.BytesIO()
         messages: list[bytes] = []
         try:
             rest = self._cut(data, messages)
         except (ConnectionLost, PayloadTooLarge, ProtocolError) as failure:
-            self.failure = failure
-            return messages
-        if rest < len(data):
-            self._pieces.append(data[rest:])
-            self._held = len(data) - rest
+            # Without its traceback, whose frames hold what was received.
+            self.failure = failure.with_traceback(None)
+        else:
+            self._begun.write(data[rest:])
+        # Looked for in all of it at once. The frames were cut from the bytes as they came: the end of a read
+        # may cut a secret in two, and a header may look like the beginning of one.
+        if self._mask(data) != data:
+            messages = [self._mask(message) for message in messages]
         return messages
 
     def _cut(self, data: bytes, messages: list[bytes]) -> int:
@@ -142,12 +145,13 @@ class FrameParser:
                 raise ProtocolError("the server fragmented a control frame (RFC 6455, 5.5)")
             if length > MAX_CONTROL_BYTES:
                 raise ProtocolError(f"the server sent a control frame of {length} bytes (RFC 6455, 5.5)")
+        elif opcode == Opcode.CONT:
+            if self._message is None:
+                raise ProtocolError("the server continued a message that it had not begun (RFC 6455, 5.4)")
+        elif self._message is not None:
+            raise ProtocolError("the server began a message inside another (RFC 6455, 5.4)")
         elif opcode == Opcode.BINARY:
             raise ProtocolError("the server sent a binary message; events are text", close_code=1003)
-        elif opcode == Opcode.CONT and self._message is None:
-            raise ProtocolError("the server continued a message that it had not begun (RFC 6455, 5.4)")
-        elif opcode == Opcode.TEXT and self._message is not None:
-            raise ProtocolError("the server began a message inside another (RFC 6455, 5.4)")
 
     def _take_fragment(self, first: int, payload: bytes, weight: int, messages: list[bytes]) -> None:
         if self._message is None:
@@ -163,7 +167,7 @@ class FrameParser:
         if opcode == Opcode.PING:
             self.pings.append(payload)
         elif opcode == Opcode.CLOSE:
-            raise _closed(payload)
+            raise _closed(self._mask(payload))
 
     def _too_large(self, weight: int, length: int) -> PayloadTooLarge | ProtocolError:
         if length >> 63:
@@ -185,16 +189,23 @@ def _closed(payload: bytes) -> ConnectionLost:
     code = int.from_bytes(payload[:2], "big")
     if code not in CLOSE_CODES and not 3000 <= code <= 4999:
         raise ProtocolError(f"the server closed with the code {code}, which may not be sent (RFC 6455, 7.4)")
-    try:
-        reason = str(payload[2:], "utf-8")
-    except UnicodeDecodeError as error:
+    reason = _text(payload[2:])
+    if reason is None:
         raise ProtocolError(
-            "the reason of the server's close frame is not UTF-8 (RFC 6455, 5.5.1)", close_code=1007
-        ) from error
+            "the reason of the server's close frame is not UTF-8 (RFC 6455, 8.1)", close_code=1007
+        )
     told = f" ({reason})" if reason else ""
     return ConnectionLost(
         f"the server closed the connection with code {code}{told}", close_code=code, close_reason=reason
     )
+
+
+def _text(payload: bytes) -> str | None:
+    """The text, or None for what is no UTF-8: the decoder's error would hold the payload."""
+    try:
+        return str(payload, "utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def close_payload(code: int, reason: str = "") -> bytes:

@@ -15,7 +15,8 @@ import enum
 from typing import Any
 
 from responses_ws._core.events import (
-    TERMINAL,
+    ONGOING,
+    ErrorEvent,
     Event,
     event_type,
     parse_error,
@@ -23,6 +24,7 @@ from responses_ws._core.events import (
     starts_response,
     terminal_status,
 )
+from responses_ws._core.fields import mapping, text
 from responses_ws.errors import ConcurrencyError, Delivery
 
 __all__ = ["MOVES", "Lanes", "Request", "State"]
@@ -63,12 +65,16 @@ CONNECTION_CODES = frozenset({"websocket_connection_limit_reached"})
 """Errors that end the connection, whoever is running on it."""
 
 OPENINGS = frozenset({"response.created", "response.queued"})
-ANNOUNCEMENTS = frozenset(
-    {"response.output_item.added", "response.output_item.done", "response.content_part.added"}
-)
+ITEM_ADDED = "response.output_item.added"
+ITEM_DONE = "response.output_item.done"
+ANNOUNCEMENTS = frozenset({ITEM_ADDED, ITEM_DONE, "response.content_part.added"})
 REMEMBERED_RESPONSES = 32
 REMEMBERED_ITEM_SETS = 4
 MAX_NAMES = 4096
+
+
+Items = dict[str, bool]
+"""The ids of a response's items, and whether each is done."""
 
 
 class Request:
@@ -86,7 +92,7 @@ class Request:
         self.delivery = Delivery.NOT_SENT
         self.abandoned = False
         self.ids: set[str] = set()
-        self.items: set[str] = set()
+        self.items: Items = {}
 
     def move(self, state: State) -> None:
         """Change the state; an illegal move raises and changes nothing."""
@@ -99,25 +105,35 @@ class Request:
 class Lane:
     """The responses of one ``stream_id``, one after the other."""
 
-    __slots__ = ("current", "earlier_ids", "earlier_items", "unnamed_failure", "waiting")
+    __slots__ = ("current", "earlier_ids", "earlier_items", "failure", "waiting")
 
     def __init__(self) -> None:
         self.current: Request | None = None
         self.waiting: Request | None = None
         self.earlier_ids: collections.deque[str] = collections.deque(maxlen=REMEMBERED_RESPONSES)
-        self.earlier_items: collections.deque[set[str]] = collections.deque(maxlen=REMEMBERED_ITEM_SETS)
-        # The code of an ``error`` that ended a response of unknown id: a ``response.failed`` for the same
-        # response may still follow.
-        self.unnamed_failure: str | None = None
+        self.earlier_items: collections.deque[Items] = collections.deque(maxlen=REMEMBERED_ITEM_SETS)
+        # The reason given by an ``error`` that ended a response, and whether the response had an id: a
+        # ``response.failed`` for the same response may still follow.
+        self.failure: tuple[str | None, bool] | None = None
 
     def forget(self) -> None:
         """Nothing of an earlier connection can come late on the next one."""
         self.earlier_ids.clear()
         self.earlier_items.clear()
-        self.unnamed_failure = None
+        self.failure = None
 
-    def names_earlier_item(self, item_id: str) -> bool:
-        return any(item_id in items for items in self.earlier_items)
+    def remember(self, event: Event) -> None:
+        """What an event names that belongs to nobody: more of that may come."""
+        named = response_id(event)
+        if named is not None and named not in self.earlier_ids:
+            self.earlier_ids.append(named)
+        if not self.earlier_items:
+            self.earlier_items.append({})
+        _note_item(event, self.earlier_items[-1])
+
+    def earlier_item(self, item_id: str) -> bool | None:
+        """Whether an earlier response's item is done; None when no earlier response had one of this id."""
+        return next((items[item_id] for items in reversed(self.earlier_items) if item_id in items), None)
 
 
 class Lanes:
@@ -143,7 +159,7 @@ class Lanes:
         Raises :class:`ConcurrencyError` when a response is running or already waiting there.
         """
         lane = self._lanes.setdefault(request.lane, Lane())
-        for holder in (lane.current, lane.waiting):
+        for holder in (lane.waiting, lane.current):
             if holder is not None and holder.abandoned and holder.state is State.QUEUED:
                 self.release(holder)
         current = lane.current
@@ -164,6 +180,8 @@ class Lanes:
             lane.waiting = None
         elif lane.current is request:
             self._free(lane)
+        else:
+            return
         request.move(State.DONE)
 
     def sent(self, request: Request) -> None:
@@ -196,9 +214,9 @@ class Lanes:
                 continue
             if request.state is State.SENDING and not request.abandoned:
                 continue
-            request.move(State.DONE)
             ended.append(request)
             self._free(lane)
+            request.move(State.DONE)
         return ended
 
     # -- the reader's side
@@ -208,12 +226,23 @@ class Lanes:
         lane = self._default if "stream_id" not in event else self._named(event["stream_id"])
         request = None if lane is None else lane.current
         if lane is None or request is None or request.state is State.QUEUED:
-            self._stray(lane, event)
-            return None
-        item_id, kind = event.get("item_id"), event.get("type")
-        if type(item_id) is str and item_id in request.items and type(kind) is str and kind not in TERMINAL:
+            return self._unowned(lane, event)
+        try:
+            known = event.get("item_id") in request.items and event.get("type") in ONGOING
+        except TypeError:  # a list or an object for a name
+            known = False
+        if known and "response_id" not in event and "response" not in event:
             return request
         return self._attribute(lane, request, event)
+
+    def _unowned(self, lane: Lane | None, event: Event) -> Request | None:
+        """Nobody's, but for an error that names no lane: it belongs to what is running, wherever that is."""
+        running = self.running()
+        if running and event.get("stream_id") is None and terminal_status(event) == "error":
+            request = running[0]
+            return self._attribute(self._lanes[request.lane], request, event)
+        self._stray(lane, event)
+        return None
 
     def _attribute(self, lane: Lane, request: Request, event: Event) -> Request | None:
         kind = event_type(event)
@@ -229,7 +258,7 @@ class Lanes:
             return None
         if starts_response(kind):
             _claim(request, event)
-            lane.unnamed_failure = None
+            lane.failure = None
             if request.state is not State.STARTED:
                 request.move(State.STARTED)
         if status is not None:
@@ -239,27 +268,31 @@ class Lanes:
     def _is_earlier(self, lane: Lane, request: Request, event: Event, kind: str) -> bool:
         started = request.state is State.STARTED
         named = response_id(event)
-        if named in lane.earlier_ids and named not in request.ids:
+        if named is not None and (named in request.ids) != (named in lane.earlier_ids):
             # Some servers use one id for all responses of a connection; the opening tells them apart.
-            return started or kind not in OPENINGS
-        if kind == "response.failed" and not started and _follows_unnamed_failure(lane, event):
+            return named not in request.ids and (started or kind not in OPENINGS)
+        if kind == "response.failed" and _follows_error(lane, event):
             return True
         item_id = _item_id(event)
-        if item_id is None or item_id in request.items or not lane.names_earlier_item(item_id):
+        if item_id is None or item_id in request.items:
             return False
-        return not started or kind not in ANNOUNCEMENTS
+        was_done = lane.earlier_item(item_id)
+        if was_done is None:
+            return False
+        # Some servers use the same item ids in every response. Then an item is announced anew; what an
+        # unfinished item still had to come looks like an announcement, but does not add it.
+        announced = kind == ITEM_ADDED or (was_done and kind in ANNOUNCEMENTS)
+        return not started or not announced
 
     def _fail(self, lane: Lane, request: Request, event: Event) -> Request | None:
         error = parse_error(event)
-        code = None if error is None else error.code
-        unnamed = "stream_id" not in event
-        if code in CONNECTION_CODES or (unnamed and len(self.running()) > 1):
+        unnamed = event.get("stream_id") is None
+        if _ends_connection(error) or (unnamed and len(self.running()) > 1):
             self.connection_error = event
             return None
         if request.state is not State.STARTED:
             request.delivery = Delivery.REJECTED
-        if not request.ids:
-            lane.unnamed_failure = code
+        lane.failure = (_reason(error), bool(request.ids))
         self._finish(lane, request)
         return request
 
@@ -276,19 +309,16 @@ class Lanes:
 
     def _stray(self, lane: Lane | None, event: Event) -> None:
         """Between turns nothing is anybody's; what it names is remembered, for more of it may come."""
-        kind = event_type(event)
-        error = parse_error(event)
-        if error is not None and error.code in CONNECTION_CODES:
+        if _ends_connection(parse_error(event)):
             self.connection_error = event
             return
+        kind = event_type(event)
         self.strays.append(kind)
         if lane is None:
             return
-        named = response_id(event)
-        if named is not None and named not in lane.earlier_ids:
-            lane.earlier_ids.append(named)
+        lane.remember(event)
         if kind == "response.failed":
-            lane.unnamed_failure = None
+            lane.failure = None
 
     def _named(self, name: Any) -> Lane | None:
         """The lane of a ``stream_id``. While no lane was ever named, a server's own names mean nothing."""
@@ -300,20 +330,35 @@ class Lanes:
 
 def _claim(request: Request, event: Event) -> None:
     """Note what the event names as the request's own."""
-    for found, known in ((response_id(event), request.ids), (_item_id(event), request.items)):
-        if found is not None and len(known) < MAX_NAMES:
-            known.add(found)
+    named = response_id(event)
+    if named is not None and len(request.ids) < MAX_NAMES:
+        request.ids.add(named)
+    _note_item(event, request.items)
 
 
-def _follows_unnamed_failure(lane: Lane, event: Event) -> bool:
+def _note_item(event: Event, items: Items) -> None:
+    item_id = _item_id(event)
+    if item_id is not None and len(items) < MAX_NAMES:
+        items[item_id] = event_type(event) == ITEM_DONE or items.get(item_id, False)
+
+
+def _follows_error(lane: Lane, event: Event) -> bool:
     """Whether this is the second voice of a failure whose first, an ``error``, has ended its turn."""
-    error = parse_error(event)
-    code, lane.unnamed_failure = lane.unnamed_failure, None
-    return error is not None and code is not None and error.code == code
+    failure, lane.failure = lane.failure, None
+    if failure is None:
+        return False
+    reason, had_id = failure
+    another = had_id and response_id(event) is not None
+    return not another and reason is not None and reason == _reason(parse_error(event))
+
+
+def _reason(error: ErrorEvent | None) -> str | None:
+    return None if error is None else error.code or error.type
+
+
+def _ends_connection(error: ErrorEvent | None) -> bool:
+    return error is not None and error.code in CONNECTION_CODES
 
 
 def _item_id(event: Event) -> str | None:
-    item_id = event.get("item_id")
-    if item_id is None and isinstance(item := event.get("item"), dict):
-        item_id = item.get("id")
-    return item_id if isinstance(item_id, str) else None
+    return text(event.get("item_id")) or text(mapping(event.get("item")).get("id"))

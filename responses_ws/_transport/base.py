@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from responses_ws._core.secret import Secret
+from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.messages import Limits, Timeouts
 
 if TYPE_CHECKING:
     import socket
     import ssl
-
-    from responses_ws._transport.deadline import Deadline
 
 __all__ = ["Connector", "Hold", "Target", "Transport"]
 
@@ -60,11 +59,11 @@ class Transport(Protocol):
         received before the end was returned.
         """
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, deadline: Deadline = NEVER) -> None:
         """Send one text message. When it raises, the message did not leave whole.
 
         Raises :class:`ConnectionLost`, or :class:`ResponseTimeout` after ``Timeouts.send`` seconds without
-        progress.
+        progress, and at ``deadline``, that of the whole call.
         """
 
     @property

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["Deadline"]
+from responses_ws.errors import ResponseTimeout
+
+__all__ = ["NEVER", "SLICE_SECONDS", "Deadline", "overdue"]
+
+SLICE_SECONDS = 0.2
+"""The longest wait of a caller's thread without a look at the signals that have come.
+
+A signal ends a wait by itself, but not on Windows, and not when it comes to another thread, or between the
+interpreter's last look and the beginning of the wait.
+"""
 
 
 class Deadline:
@@ -31,3 +41,14 @@ class Deadline:
     @property
     def expired(self) -> bool:
         return self.at is not None and self._clock() >= self.at
+
+
+NEVER = Deadline(None)
+
+
+def overdue(deadline: Deadline, **context: Any) -> ResponseTimeout:
+    """What is raised when a whole call took too long."""
+    seconds = deadline.seconds or 0.0
+    return ResponseTimeout(
+        f"the call took longer than {seconds:g} seconds (total)", clock="total", seconds=seconds, **context
+    )

@@ -6,10 +6,12 @@ caller waits for the outcome with a deadline of its own and can leave at any mom
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from urllib.parse import urlsplit
 
+from responses_ws._core.headers import Masker
 from responses_ws._transport import net
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import Deadline
@@ -18,6 +20,7 @@ from responses_ws.errors import ConnectionError
 
 __all__ = ["dial", "failure"]
 
+ANSWER = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2}\b[^\r\n]*)")
 SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
 
 
@@ -33,7 +36,7 @@ def dial(target: Target, deadline: Deadline, hold: Hold) -> socket.socket:
     if proxy is None:
         sock = _connect(host, port, deadline, hold)
     else:
-        sock = _connect(proxy.host, proxy.port, deadline, hold)
+        sock = _connect(proxy.host, proxy.port, deadline, hold, role="the proxy ")
     try:
         if proxy is not None:
             _tunnel(sock, proxy, host, port, deadline)
@@ -43,19 +46,24 @@ def dial(target: Target, deadline: Deadline, hold: Hold) -> socket.socket:
         raise
 
 
-def _connect(host: str, port: int, deadline: Deadline, hold: Hold) -> socket.socket:
+def _connect(host: str, port: int, deadline: Deadline, hold: Hold, role: str = "") -> socket.socket:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConnectionError(failure("look up", host, deadline, error)) from error
+        raise ConnectionError(failure("look up", f"{role}{host}", deadline, error)) from error
     last: OSError = OSError("no address")
     for position, (family, kind, protocol, _, address) in enumerate(addresses):
-        sock = socket.socket(family, kind, protocol)
+        # An address that swallows packets must leave time for those after it.
+        left = deadline.remaining()
+        share = Deadline(None if left is None else left / (len(addresses) - position))
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a system without IPv6 may still be given its addresses
+            last = error
+            continue
         try:
             hold(sock)
-            # An address that swallows packets must leave time for those after it.
-            left = deadline.remaining()
-            set_timeout(sock, Deadline(None if left is None else left / (len(addresses) - position)))
+            set_timeout(sock, share)
             sock.connect(address)
             for option in SOCKET_OPTIONS:
                 sock.setsockopt(*option)
@@ -67,18 +75,21 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold) -> socket.soc
             raise
         else:
             return sock
-    raise ConnectionError(failure("connect to", f"{host}:{port}", deadline, last)) from last
+    raise ConnectionError(failure("connect to", f"{role}{host}:{port}", deadline, last)) from last
 
 
 def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadline: Deadline) -> None:
     """Ask an HTTP proxy for a tunnel (RFC 9110, 9.3.6). Any 2xx opens it, whatever its HTTP version."""
     try:
         send_all(sock, net.connect_request(proxy, host, port), deadline)
-        head, rest = read_head(sock, deadline)
+        head, rest = read_head(sock, deadline, "the proxy")
     except (OSError, ConnectionError) as error:
         step = "open a tunnel through the proxy"
         raise ConnectionError(failure(step, f"{proxy.host}:{proxy.port}", deadline, error)) from error
-    status = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 1)[-1].strip()
+    answer = ANSWER.match(Masker(filter(None, [proxy.credentials]))(head))
+    if answer is None:
+        raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} gave an answer that is no HTTP")
+    status = answer[1].decode("latin-1").strip()
     if not status.startswith("2"):
         raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} refused the tunnel: {status[:100]}")
     if rest:

@@ -75,7 +75,8 @@ def connect_request(proxy: Proxy, host: str, port: int) -> memoryview:
 
 
 def tls_context() -> ssl.SSLContext:
-    """A new client context: TLS 1.2 or later, certificate and host name checked, ALPN ``http/1.1``.
+    """A new client context: TLS 1.2 or later without renegotiation, certificate and host name checked, ALPN
+    ``http/1.1``.
 
     The trusted authorities are those of the first variable that is set, ``SSL_CERT_FILE``,
     ``REQUESTS_CA_BUNDLE`` or ``CURL_CA_BUNDLE`` (a file or a directory), else those of the system, else those
@@ -87,6 +88,7 @@ def tls_context() -> ssl.SSLContext:
 
     context = _context_of_variable() or _context_of_system()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
 

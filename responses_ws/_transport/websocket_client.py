@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
@@ -28,6 +29,9 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_BODY_SECONDS = 2.0
 READ_BYTES = 16 * 1024
 FRAGMENT_BYTES = 64 * 1024
+
+SWITCHING = re.compile(rb"HTTP/1\.[1-9] 101[ \r]")
+"""The status line of an accepted upgrade: RFC 6455, 4.1; HTTP/1.0 knows none (RFC 9110, 7.8)."""
 
 CALLER_STATUSES = frozenset({401, 403, 429})
 """Refusals that speak about the caller and not about the way here."""
@@ -110,12 +114,16 @@ class _Head:
         return self._answer.read(count)
 
     def _read_answer(self) -> bytes:
-        head, self._rest = read_head(self._sock, self._deadline)
+        head, self._rest = read_head(self._sock, self._deadline, "the server")
         head = Masker(self._target.secrets)(head)
-        if head.split(b"\r\n", 1)[0].split(b" ")[1:2] != [b"101"]:
+        if not SWITCHING.match(head):
             raise refusal(head + self._rest, self._sock, self._target, self._deadline)
-        kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"set-cookie:")]
-        return b"\r\n".join(kept)
+        # websocket-client expects UTF-8 where HTTP speaks latin-1, and takes a line of spaces for the last.
+        lines = head.decode("latin-1").strip().split("\n")
+        if not all(line.strip() for line in lines):
+            raise HandshakeError("the server's answer to the upgrade is not valid (empty line)", status=101)
+        kept = [line for line in lines if not line.lstrip().lower().startswith("set-cookie:")]
+        return "\n".join([*kept, "", ""]).encode()
 
     def rest(self) -> bytes:
         return self._rest
@@ -137,20 +145,23 @@ def set_timeout(sock: socket.socket, deadline: Deadline) -> None:
     sock.settimeout(deadline.remaining())
 
 
-def read_head(sock: socket.socket, deadline: Deadline) -> tuple[bytes, bytes]:
-    """Read an HTTP response head, at most :data:`MAX_HEAD_BYTES`; return it and the bytes read beyond it."""
+def read_head(sock: socket.socket, deadline: Deadline, peer: str) -> tuple[bytes, bytes]:
+    """Read an HTTP response head, at most :data:`MAX_HEAD_BYTES`; return it and the bytes read beyond it.
+
+    :param peer: who answers, for the text of an error.
+    """
     data = b""
     while True:
         head, found, rest = data.partition(b"\r\n\r\n")
         if found:
             return head + found, rest
         if len(data) > MAX_HEAD_BYTES:
-            raise HandshakeError(f"the server's answer has a head of more than {MAX_HEAD_BYTES} bytes")
+            raise HandshakeError(f"{peer} sent an answer with a head of more than {MAX_HEAD_BYTES} bytes")
         set_timeout(sock, deadline)
         piece = sock.recv(READ_BYTES)
         if not piece:
             said = "without an answer" if not data else "in the middle of its answer"
-            raise HandshakeError(f"the server closed the connection {said} to the upgrade")
+            raise HandshakeError(f"{peer} closed the connection {said}")
         data += piece
 
 
@@ -178,11 +189,18 @@ def _refused(status: int, reason: str, headers: Mapping[str, str], body: bytes) 
     text = body.decode("utf-8", "replace")
     told = f"{status} {reason}".strip()
     if 300 <= status < 400:
-        host = urlsplit(headers.get("location", "")).hostname or "elsewhere"
+        host = _host(headers.get("location", ""))
         message = f"the server redirects the upgrade to {host} ({told}); redirects are not followed"
     else:
         message = f"the server refused the upgrade: {told}"
     return HandshakeError(message, status=status, headers=headers, body=text)
+
+
+def _host(location: str) -> str:
+    try:
+        return urlsplit(location).hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 class _Body(io.RawIOBase):

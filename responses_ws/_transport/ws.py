@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from responses_ws._core.frames import FrameParser, Opcode, close_payload
 from responses_ws._transport.base import Hold, Target
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws._transport.dial import dial, failure
 from responses_ws._transport.websocket_client import encode_frame, encode_message, upgrade
 from responses_ws.errors import (
@@ -35,6 +35,7 @@ __all__ = ["SocketTransport"]
 
 READ_BYTES = 64 * 1024
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+RENEGOTIATION_SECONDS = 0.05
 NO_CLOSE_FRAME = 1006
 
 
@@ -66,9 +67,12 @@ class SocketTransport:
         # without which nothing else may be written.
         self._frame_lock = threading.Lock()
         self._unsent = b""
-        # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock.
+        # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock. Only the latest
+        # pong is owed (RFC 6455, 5.5.3), so that a flood of pings costs one.
         self._control: collections.deque[bytes] = collections.deque()
+        self._pong: collections.deque[bytes] = collections.deque(maxlen=1)
         self._sending = False
+        self._deadline = NEVER
         self._aborted = False
         self._closing = False
         # A write failed or stopped half-way: nothing more can be said, but what was received is still read.
@@ -99,9 +103,9 @@ class SocketTransport:
             return None
         messages = self._parser.feed(data)
         if self._parser.pings:
-            # Only the latest needs an answer (RFC 6455, 5.5.3), so a flood of pings costs one pong.
-            self._say(Opcode.PONG, self._parser.pings[-1])
+            self._pong.append(encode_frame(Opcode.PONG, self._parser.pings[-1]))
             self._parser.pings.clear()
+            self._flush()
         return messages
 
     def _read(self, timeout: float | None) -> bytes | None:
@@ -127,6 +131,9 @@ class SocketTransport:
         try:
             with self._guard:
                 data = self._sock.recv(READ_BYTES)
+        except ssl.SSLWantWriteError:
+            _poll(self._sock, write=True, timeout=RENEGOTIATION_SECONDS)
+            return None
         except NOT_NOW:
             return None
         except (OSError, ValueError) as error:
@@ -155,15 +162,16 @@ class SocketTransport:
         While a message is being sent its sender says it, and a socket that is writable for the sender must
         not keep the reader turning.
         """
-        has_more = bool(self._unsent or self._control) and not self._sending and not self._mute
+        has_more = self._owes() and not self._sending and not self._mute
         _poll(self._sock, read=True, write=has_more, timeout=timeout)
         self._flush()
 
     # -- sending: any thread
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, deadline: Deadline = NEVER) -> None:
         with self._message_lock:
             self._sending = True
+            self._deadline = deadline
             try:
                 for frame in encode_message(message):
                     with self._frame_lock:
@@ -171,6 +179,7 @@ class SocketTransport:
                         self._check_not_closing()
                         self._write(frame)
             except BaseException as error:
+                # What followed would be swallowed by the half message.
                 self._mute = True
                 if isinstance(error, (OSError, ValueError)) and not isinstance(error, ResponsesWSError):
                     raise ConnectionLost(
@@ -180,6 +189,7 @@ class SocketTransport:
                 raise
             finally:
                 self._sending = False
+                self._deadline = NEVER
             self._flush(wait=True)
 
     def _check_not_closing(self) -> None:
@@ -196,13 +206,18 @@ class SocketTransport:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         # After a close frame nothing may follow, not even a second one (RFC 6455, 5.5.1).
-        if not self._closing:
-            self._closing = True
+        with self._guard:
+            first, self._closing = not self._closing, True
+        if first:
             self._say(Opcode.CLOSE, close_payload(code, reason))
 
     def _say(self, opcode: Opcode, payload: bytes) -> None:
         self._control.append(encode_frame(opcode, payload))
         self._flush()
+
+    def _owes(self) -> bool:
+        """Whether there are control frames to send."""
+        return bool(self._unsent or self._control or self._pong)
 
     def _flush(self, *, wait: bool = False) -> None:
         """Send the control frames that the socket takes now; with ``wait`` all of them.
@@ -210,7 +225,7 @@ class SocketTransport:
         Whoever holds the frame lock looks again after letting it go, and whoever adds a frame tries the lock
         after adding: so one of the two always sees the frame, and neither waits for the other.
         """
-        while (self._control or self._unsent) and not self._mute:
+        while self._owes() and not self._mute:
             if not self._frame_lock.acquire(blocking=wait):
                 return
             try:
@@ -224,9 +239,9 @@ class SocketTransport:
 
     def _write_control(self, *, wait: bool) -> bool:
         """Under the frame lock: send what lies ready; False when the socket takes no more now."""
-        while self._unsent or self._control:
+        while self._owes():
             if not self._unsent:
-                self._unsent = self._control.popleft()
+                self._unsent = (self._pong or self._control).popleft()
             if wait:
                 self._write(self._unsent)
                 self._unsent = b""
@@ -239,23 +254,42 @@ class SocketTransport:
     def _write(self, frame: bytes) -> None:
         """Under the frame lock: send a frame whole, if it makes progress every ``Timeouts.send`` seconds."""
         view = memoryview(frame)
-        while view:
-            written = self._try_write(view)
-            if not written and not _poll(self._sock, write=True, timeout=self._send_timeout):
-                seconds = self._send_timeout or 0.0
-                raise ResponseTimeout(
-                    f"the request made no progress for {seconds:g} seconds (send)",
-                    clock="send",
-                    seconds=seconds,
-                )
-            view = view[written:]
+        clock = Deadline(self._send_timeout)
+        try:
+            while view:
+                written = self._try_write(view)
+                if written:
+                    view = view[written:]
+                    clock = Deadline(self._send_timeout)
+                else:
+                    self._check_clocks(clock)
+                    left = clock.remaining(SLICE_SECONDS)
+                    _poll(self._sock, write=True, timeout=self._deadline.remaining(left))
+        except BaseException:
+            # Part of the frame may be out.
+            self._mute = True
+            raise
+
+    def _check_clocks(self, send: Deadline) -> None:
+        if self._deadline.expired:
+            raise overdue(self._deadline)
+        if send.expired:
+            seconds = self._send_timeout or 0.0
+            raise ResponseTimeout(
+                f"the request made no progress for {seconds:g} seconds (send)", clock="send", seconds=seconds
+            )
 
     def _try_write(self, view: memoryview) -> int:
+        """Write without waiting; how many bytes the socket took."""
         try:
             with self._guard:
-                if self._aborted:
+                if self._aborted or self._mute:
                     raise BrokenPipeError("the connection was ended by this side")
                 return self._sock.send(view)
+        except ssl.SSLWantReadError:
+            # A renegotiation (TLS 1.2) goes on when the reader has read: ``poll`` for writing would not wait.
+            _poll(self._sock, read=True, timeout=RENEGOTIATION_SECONDS)
+            return 0
         except NOT_NOW:
             return 0
 

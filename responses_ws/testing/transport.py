@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from responses_ws._transport.base import Hold, Target
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import NEVER, Deadline, overdue
 from responses_ws.errors import ConnectionError, ConnectionLost
 from responses_ws.testing.frames import MessageData, encode
 
@@ -127,10 +127,10 @@ class ScriptedTransport:
             self._end = got
         raise self._end
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, deadline: Deadline = NEVER) -> None:
         self._sending = True
         try:
-            self._pass()
+            self._pass(deadline)
         finally:
             self._sending = False
         request = json.loads(message)
@@ -139,15 +139,25 @@ class ScriptedTransport:
         if self.on_send:
             self.on_send(request)
 
-    def _pass(self) -> None:
+    def _pass(self, deadline: Deadline) -> None:
         failure, self._send_failure = self._send_failure, None
         if self._blocked:
             self._calls.add("blocked")
-            failure = self._verdicts.get()
+            failure = self._verdict(deadline)
         if self._aborted:
             failure = _aborted()
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            # An exception in a variable of its own traceback keeps all frames on it until it is collected.
+            del failure
+
+    def _verdict(self, deadline: Deadline) -> Exception | None:
+        try:
+            return self._verdicts.get(timeout=deadline.remaining())
+        except queue.Empty:
+            return overdue(deadline)
 
     @property
     def sending(self) -> bool:

@@ -1,0 +1,25 @@
+"""Options of a wrong kind, refused when they are given and not when they are first used."""
+
+from __future__ import annotations
+
+from responses_ws.errors import ConfigurationError
+
+__all__ = ["check_callable", "check_method", "check_type"]
+
+
+def check_type(name: str, value: object, wanted: type) -> None:
+    """Refuse what is neither None nor of the type, naming the option and never showing its value."""
+    if value is not None and not isinstance(value, wanted):
+        raise ConfigurationError(f"{name} must be a {wanted.__name__} or None, not {type(value).__name__}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """The same for what is to be called."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{name} must be callable or None, not {type(value).__name__}")
+
+
+def check_method(name: str, value: object, method: str) -> None:
+    """The same for what may be of any type that has the method."""
+    if value is not None and not callable(getattr(value, method, None)):
+        raise ConfigurationError(f"{name} must have a method {method}(), as {type(value).__name__} has not")

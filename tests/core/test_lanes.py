@@ -1,0 +1,1385 @@
+"""Which request owns an event: what each sequence of events means, and what may never happen."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from responses_ws._core.lanes import MAX_NAMES, MOVES, Lanes, Request, State
+from responses_ws.errors import ConcurrencyError, Delivery
+
+Event = dict[str, Any]
+REJECTED, STARTED, UNKNOWN, NOT_SENT = (
+    Delivery.REJECTED,
+    Delivery.STARTED,
+    Delivery.UNKNOWN,
+    Delivery.NOT_SENT,
+)
+
+# -- events
+
+
+def event(kind: str, **fields: Any) -> Event:
+    return {"type": kind, **fields}
+
+
+def about(kind: str, response: str | None = None, **fields: Any) -> Event:
+    """An event with a ``response``, of an id if one is given."""
+    return event(kind, response={**({} if response is None else {"id": response}), **fields})
+
+
+def created(response: str) -> Event:
+    return about("response.created", response, status="in_progress")
+
+
+def completed(response: str | None = None) -> Event:
+    return about("response.completed", response, status="completed")
+
+
+def failed(response: str | None = None, code: str | None = "server_error") -> Event:
+    return about("response.failed", response, status="failed", error={"code": code})
+
+
+def done(response: str | None = None) -> Event:
+    return about("response.done", response)
+
+
+def error(code: str | None = "server_error", **fields: Any) -> Event:
+    return event("error", error={"code": code, "message": "no"}, **fields)
+
+
+def added(item: str) -> Event:
+    return event("response.output_item.added", output_index=0, item={"id": item, "type": "message"})
+
+
+def item_done(item: str) -> Event:
+    return event("response.output_item.done", output_index=0, item={"id": item, "type": "message"})
+
+
+def part(item: str) -> Event:
+    return event("response.content_part.added", item_id=item, output_index=0, content_index=0)
+
+
+def delta(item: str | None = None, **fields: Any) -> Event:
+    named = {} if item is None else {"item_id": item}
+    return event("response.output_text.delta", **named, output_index=0, delta="x", **fields)
+
+
+KEEPALIVE = event("keepalive", sequence_number=3)
+VENDOR = event("codex.rate_limits", limits={})
+STEERED = event("response.steer.accepted", steer={"id": "steer_1", "previous_response_id": "r0"})
+
+
+def on(lane: str, *events: Event) -> list[Event]:
+    return [{**found, "stream_id": lane} for found in events]
+
+
+# -- the steps of a table
+
+
+class Scene:
+    """A lane table, and the requests of a test by number."""
+
+    def __init__(self) -> None:
+        self.lanes = Lanes()
+        self.requests: dict[int, Request] = {}
+
+    def owner(self, found: Event) -> int | None:
+        """The number of the request to which the table gives an event."""
+        request = self.lanes.route(found)
+        return next((number for number, known in self.requests.items() if known is request), None)
+
+
+Step = Callable[[Scene], None]
+
+
+def opens(number: int, lane: str | None = None, *, free: bool = True) -> Step:
+    def step(scene: Scene) -> None:
+        scene.requests[number] = Request(lane)
+        assert scene.lanes.open(scene.requests[number]) is free
+
+    return step
+
+
+def sends(number: int) -> Step:
+    """The whole message leaves."""
+
+    def step(scene: Scene) -> None:
+        scene.requests[number].move(State.SENDING)
+        scene.lanes.sent(scene.requests[number])
+
+    return step
+
+
+def asks(number: int, lane: str | None = None) -> Step:
+    def step(scene: Scene) -> None:
+        opens(number, lane)(scene)
+        sends(number)(scene)
+
+    return step
+
+
+def refused(lane: str | None = None) -> Step:
+    def step(scene: Scene) -> None:
+        request = Request(lane)
+        with pytest.raises(ConcurrencyError):
+            scene.lanes.open(request)
+        assert request.state is State.QUEUED
+
+    return step
+
+
+def abandons(number: int) -> Step:
+    def step(scene: Scene) -> None:
+        scene.requests[number].abandoned = True
+
+    return step
+
+
+def releases(number: int) -> Step:
+    return lambda scene: scene.lanes.release(scene.requests[number])
+
+
+def gets(number: int, *events: Event) -> Step:
+    """The events are the request's and it goes on."""
+
+    def step(scene: Scene) -> None:
+        for found in events:
+            assert scene.owner(found) == number, found
+            assert scene.requests[number].state is not State.DONE, found
+
+    return step
+
+
+def ends(number: int, last: Event, delivery: Delivery = STARTED) -> Step:
+    """The event is the request's, and its last."""
+
+    def step(scene: Scene) -> None:
+        assert scene.owner(last) == number
+        assert scene.requests[number].state is State.DONE
+        assert scene.requests[number].delivery is delivery
+
+    return step
+
+
+def drops(*events: Event) -> Step:
+    """The events are nobody's, are told as strays, and change no request."""
+
+    def step(scene: Scene) -> None:
+        before = {number: request.state for number, request in scene.requests.items()}
+        for found in events:
+            told = len(scene.lanes.strays)
+            assert scene.owner(found) is None, found
+            assert len(scene.lanes.strays) == told + 1
+        assert {number: request.state for number, request in scene.requests.items()} == before
+        assert scene.lanes.connection_error is None
+
+    return step
+
+
+def breaks(last: Event) -> Step:
+    """The event ends the connection and is nobody's."""
+
+    def step(scene: Scene) -> None:
+        assert scene.owner(last) is None
+        assert scene.lanes.connection_error is last
+
+    return step
+
+
+def is_in(number: int, state: State, delivery: Delivery) -> Step:
+    def step(scene: Scene) -> None:
+        request = scene.requests[number]
+        assert (request.state, request.delivery) == (state, delivery)
+
+    return step
+
+
+def is_ready(*numbers: int) -> Step:
+    """These requests, and no others, are told that their lane is theirs."""
+
+    def step(scene: Scene) -> None:
+        assert scene.lanes.ready == [scene.requests[number] for number in numbers]
+        scene.lanes.ready.clear()
+
+    return step
+
+
+def is_busy(*lanes: str | None) -> Step:
+    """These lanes of None, a and b, and no others, are taken by somebody who waits."""
+
+    def step(scene: Scene) -> None:
+        assert [lane for lane in (None, "a", "b") if scene.lanes.busy(lane)] == list(lanes)
+
+    return step
+
+
+def loses(*numbers: int) -> Step:
+    """The connection ends, and with it these requests."""
+
+    def step(scene: Scene) -> None:
+        assert scene.lanes.end() == [scene.requests[number] for number in numbers]
+        assert all(scene.requests[number].state is State.DONE for number in numbers)
+
+    return step
+
+
+def answers(number: int, response: str, item: str, *, lane: str | None = None) -> Step:
+    """A whole turn as the service sends it."""
+    events = [created(response), added(item), part(item), delta(item), item_done(item), completed(response)]
+    *middle, last = events if lane is None else on(lane, *events)
+
+    def step(scene: Scene) -> None:
+        gets(number, *middle)(scene)
+        ends(number, last)(scene)
+
+    return step
+
+
+def turn(number: int, response: str, item: str) -> list[Step]:
+    return [asks(number), answers(number, response, item)]
+
+
+TURNS: dict[str, list[Step]] = {
+    "one after the other": [*turn(1, "r1", "m1"), *turn(2, "r2", "m2"), *turn(3, "r3", "m3"), is_busy()],
+    "each terminal ends it": [
+        *itertools.chain.from_iterable(
+            [asks(number), gets(number, created(f"r{number}")), ends(number, about(kind, f"r{number}"))]
+            for number, kind in enumerate(
+                ["response.completed", "response.failed", "response.incomplete", "response.cancelled"]
+            )
+        ),
+        is_busy(),
+    ],
+    "an error ends it": [asks(1), gets(1, created("r1")), ends(1, error()), is_busy()],
+    "response.error ends it": [asks(1), gets(1, created("r1")), ends(1, event("response.error"))],
+    "an error without a type ends it": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, {"error": {"message": "no"}}),
+    ],
+    "an unknown type ends it when its status says so": [
+        asks(1),
+        gets(1, created("r1"), added("m1"), event("response.finished", item_id="m1")),
+        ends(1, {**about("response.finished", "r1", status="completed"), "item_id": "m1"}),
+    ],
+    "a terminal that names an item": [
+        asks(1),
+        gets(1, created("r1"), added("m1")),
+        ends(1, {**completed("r1"), "item_id": "m1"}),
+    ],
+    "an error that names an item": [
+        asks(1),
+        gets(1, created("r1"), added("m1")),
+        ends(1, error(item_id="m1")),
+    ],
+    "rejected before it began": [asks(1), ends(1, error(), REJECTED), is_busy()],
+    "rejected after a heartbeat": [asks(1), gets(1, KEEPALIVE), ends(1, error(), REJECTED)],
+    "failed at once": [asks(1), ends(1, failed("r1"))],
+    "completed alone": [asks(1), ends(1, completed("r1")), *turn(2, "r2", "m2")],
+    "a terminal without an id": [asks(1), ends(1, completed())],
+    "heartbeats before, in and after it": [
+        drops(KEEPALIVE, VENDOR),
+        asks(1),
+        gets(1, KEEPALIVE, VENDOR, STEERED, event("response.inject.created", response_id="r0")),
+        is_in(1, State.SENT, UNKNOWN),
+        gets(1, created("r1"), KEEPALIVE, VENDOR, about("response.in_progress", "r1")),
+        ends(1, completed("r1")),
+        drops(KEEPALIVE, VENDOR, STEERED),
+    ],
+    "no response.created": [
+        asks(1),
+        gets(1, delta("m1")),
+        is_in(1, State.STARTED, STARTED),
+        gets(1, delta("m1"), delta()),
+        ends(1, completed("r1")),
+        drops(delta("m1"), done("r1")),
+    ],
+    "queued before created": [
+        asks(1),
+        gets(1, about("response.queued", "r1"), created("r1")),
+        ends(1, completed("r1")),
+    ],
+    "deltas that name nothing": [
+        asks(1),
+        gets(1, event("response.audio.delta", delta="x")),
+        ends(1, completed("r1")),
+        asks(2),
+        gets(2, event("response.audio.delta", delta="x")),
+        ends(2, completed("r2")),
+    ],
+    "items that interleave": [
+        asks(1),
+        gets(
+            1, created("r1"), added("f1"), added("f2"), delta("f1"), delta("f2"), item_done("f1"), delta("f2")
+        ),
+        ends(1, completed("r1")),
+        asks(2),
+        drops(delta("f1"), delta("f2")),
+    ],
+    "ids of gateways that change within one response": [
+        asks(1),
+        gets(1, created("r1"), about("response.in_progress", "x1")),
+        ends(1, completed("y1")),
+        asks(2),
+        drops(done("r1"), done("x1"), done("y1")),
+    ],
+    "more items than are remembered": [
+        asks(1),
+        gets(1, created("r1"), *[added(f"m{i}") for i in range(MAX_NAMES + 2)], delta(f"m{MAX_NAMES + 1}")),
+        ends(1, completed("r1")),
+    ],
+    # -- stragglers
+    "nothing runs": [drops(created("r1"), added("m1"), delta("m1"), completed("r1"), error(), done())],
+    "nothing was sent": [opens(1), drops(created("r0"), delta("m0"), completed("r0"), error(), failed())],
+    "a response that nobody asked for": [
+        drops(created("r0"), added("m0")),
+        asks(1),
+        drops(delta("m0"), item_done("m0"), completed("r0")),
+        answers(1, "r1", "m1"),
+    ],
+    "a response that nobody asked for, after a turn": [
+        *turn(1, "r1", "m1"),
+        drops(created("r0"), added("m0")),
+        opens(2),
+        drops(added("n0")),
+        sends(2),
+        drops(delta("m0"), delta("n0"), completed("r0"), delta("m1"), done("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "late, by the id of the response": [
+        *turn(1, "r1", "m1"),
+        drops(about("response.in_progress", "r1"), completed("r1"), done("r1"), failed("r1"), created("r1")),
+        asks(2),
+        drops(about("response.in_progress", "r1"), completed("r1"), done("r1"), failed("r1")),
+        drops(event("response.custom", response_id="r1"), delta(response_id="r1"), error(response_id="r1")),
+        gets(2, created("r2")),
+        drops(about("response.in_progress", "r1"), completed("r1"), done("r1"), failed("r1"), created("r1")),
+        drops(event("response.custom", response_id="r1"), delta(response_id="r1"), error(response_id="r1")),
+        gets(2, delta("m2")),
+        drops(completed("r1"), delta("m2", response_id="r1")),
+        drops({**about("response.in_progress", "r1"), "item_id": "m2"}),
+        ends(2, completed("r2")),
+    ],
+    "late, by the id of an item": [
+        *turn(1, "r1", "m1"),
+        drops(delta("m1"), item_done("m1")),
+        asks(2),
+        drops(delta("m1"), item_done("m1"), added("m1"), part("m1")),
+        gets(2, created("r2")),
+        drops(delta("m1")),
+        gets(2, delta("m2")),
+        drops(delta("m1")),
+        ends(2, completed("r2")),
+        drops(delta("m1"), delta("m2")),
+    ],
+    "late, what an item had still to come when its response failed": [
+        asks(1),
+        gets(1, created("r1"), added("m1"), delta("m1")),
+        ends(1, error()),
+        asks(2),
+        drops(delta("m1"), part("m1"), item_done("m1")),
+        gets(2, created("r2"), added("m2")),
+        drops(delta("m1"), part("m1"), item_done("m1"), delta("m1")),
+        gets(2, delta("m2"), item_done("m2")),
+        ends(2, completed("r2")),
+    ],
+    "late, of the turn before the last": [
+        *turn(1, "r1", "m1"),
+        *turn(2, "r2", "m2"),
+        asks(3),
+        gets(3, created("r3")),
+        drops(delta("m1"), completed("r1"), delta("m2")),
+        ends(3, completed("r3")),
+    ],
+    "late, after much of another": [
+        *turn(1, "r1", "m1"),
+        drops(*[about("response.in_progress", "r0")] * 100),
+        asks(2),
+        drops(completed("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "late, of a response without an id": [
+        asks(1),
+        gets(1, delta("m1")),
+        ends(1, completed()),
+        asks(2),
+        drops(delta("m1")),
+        answers(2, "r2", "m2"),
+    ],
+    # -- an error that response.failed follows
+    "error, failed, the next": [
+        asks(1),
+        gets(1, created("r1"), KEEPALIVE),
+        ends(1, error()),
+        drops(failed("r1")),
+        *turn(2, "r2", "m2"),
+    ],
+    "error, the next, failed": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, error()),
+        asks(2),
+        drops(failed("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "error, the next is created, failed": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, error()),
+        asks(2),
+        gets(2, created("r2")),
+        drops(failed("r1")),
+        ends(2, completed("r2")),
+    ],
+    "error, the next, failed without an id": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, error()),
+        asks(2),
+        drops(failed()),
+        answers(2, "r2", "m2"),
+    ],
+    "error before created, failed, the next": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        drops(failed("r1")),
+        asks(2),
+        ends(2, failed("r2")),
+    ],
+    "error before created, the next, failed with an id": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        asks(2),
+        gets(2, KEEPALIVE),
+        drops(failed("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "error before created, the next, failed without an id": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        asks(2),
+        drops(failed()),
+        ends(2, failed()),
+    ],
+    "error with a type and no code, the next, failed with that code": [
+        asks(1),
+        ends(1, event("error", error={"type": "server_error", "message": "no"}), REJECTED),
+        asks(2),
+        drops(failed("r1", "server_error")),
+        answers(2, "r2", "m2"),
+    ],
+    "error, and the next fails for another reason": [
+        asks(1),
+        ends(1, error("rate_limit_exceeded"), REJECTED),
+        asks(2),
+        ends(2, failed("r2", "server_error")),
+    ],
+    "error, and the next fails for the same reason, with an id of its own": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, error()),
+        asks(2),
+        ends(2, failed("r2")),
+    ],
+    "error, and the next begins and fails for the same reason": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        asks(2),
+        gets(2, created("r2")),
+        ends(2, failed("r2")),
+    ],
+    "error, and the next is rejected for the same reason": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        asks(2),
+        ends(2, error(), REJECTED),
+        asks(3),
+        drops(failed()),
+        answers(3, "r3", "m3"),
+    ],
+    "error, a good response, and the next fails for the same reason": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        *turn(2, "r2", "m2"),
+        asks(3),
+        ends(3, failed("r3")),
+    ],
+    "error without a reason, and the next fails without one": [
+        asks(1),
+        ends(1, error(None), REJECTED),
+        asks(2),
+        ends(2, failed("r2", None)),
+    ],
+    "failed, then error, then the next": [
+        asks(1),
+        gets(1, created("r1")),
+        ends(1, failed("r1")),
+        drops(error()),
+        *turn(2, "r2", "m2"),
+    ],
+    # -- response.done
+    "done trailing": [*turn(1, "r1", "m1"), drops(done("r1"), done()), *turn(2, "r2", "m2")],
+    "done trailing after the next was asked": [
+        *turn(1, "r1", "m1"),
+        asks(2),
+        drops(done("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "done without an id trailing after the next was asked": [
+        *turn(1, "r1", "m1"),
+        asks(2),
+        drops(done()),
+        is_in(2, State.SENT, UNKNOWN),
+        answers(2, "r2", "m2"),
+    ],
+    "done in place of completed": [
+        asks(1),
+        gets(1, created("r1"), delta("m1")),
+        ends(1, done("r1")),
+        asks(2),
+        gets(2, created("r2")),
+        ends(2, done()),
+    ],
+    "done alone": [asks(1), ends(1, done("r1")), asks(2), drops(done("r1")), ends(2, done("r2"))],
+    # -- one id for all responses of a connection
+    "one id for all": [
+        *turn(1, "r", "m1"),
+        drops(done("r")),
+        asks(2),
+        drops(done("r"), completed("r"), about("response.in_progress", "r"), delta("m1")),
+        answers(2, "r", "m2"),
+        asks(3),
+        gets(3, about("response.queued", "r"), created("r")),
+        drops(delta("m1"), delta("m2")),
+        ends(3, completed("r")),
+    ],
+    "one id for all, late by an item with that id": [
+        *turn(1, "r", "m1"),
+        asks(2),
+        gets(2, created("r"), delta("m2", response_id="r")),
+        drops(delta("m1", response_id="r")),
+        ends(2, completed("r")),
+    ],
+    "one id for all, error and failed": [
+        asks(1),
+        gets(1, created("r")),
+        ends(1, error()),
+        asks(2),
+        drops(failed("r")),
+        answers(2, "r", "m2"),
+    ],
+    # -- item ids that begin anew in each response
+    "the same item ids in each response": [
+        *turn(1, "r1", "msg_0"),
+        *turn(2, "r2", "msg_0"),
+        *turn(3, "r3", "msg_0"),
+    ],
+    "the same item ids after a failure": [
+        asks(1),
+        gets(1, created("r1"), added("msg_0"), delta("msg_0")),
+        ends(1, error()),
+        *turn(2, "r2", "msg_0"),
+    ],
+    "the same item ids, announced by a part": [
+        *turn(1, "r1", "msg_0"),
+        asks(2),
+        gets(2, created("r2"), part("msg_0"), delta("msg_0"), item_done("msg_0")),
+        ends(2, completed("r2")),
+    ],
+    "the same item ids, told when it is done": [
+        *turn(1, "r1", "msg_0"),
+        asks(2),
+        gets(2, created("r2"), item_done("msg_0")),
+        ends(2, completed("r2")),
+    ],
+    "the same item ids, announced by a part, after something late": [
+        *turn(1, "r1", "msg_0"),
+        drops(delta("msg_0")),
+        asks(2),
+        gets(2, created("r2"), part("msg_0"), delta("msg_0")),
+        ends(2, completed("r2")),
+    ],
+    "the same item ids, late of one that was not finished": [
+        *turn(1, "r1", "msg_0"),
+        asks(2),
+        gets(2, created("r2"), added("msg_0")),
+        ends(2, error()),
+        asks(3),
+        gets(3, created("r3")),
+        drops(part("msg_0"), delta("msg_0")),
+        ends(3, completed("r3")),
+    ],
+    "the same item ids, with the id of the response": [
+        *turn(1, "r1", "msg_0"),
+        asks(2),
+        drops(delta("msg_0", response_id="r1")),
+        gets(2, created("r2"), delta("msg_0", response_id="r2")),
+        drops(delta("msg_0", response_id="r1")),
+        gets(2, delta("msg_0", response_id="r2")),
+        ends(2, completed("r2")),
+    ],
+    "an empty item id names nothing": [
+        asks(1),
+        gets(1, created("r1"), delta(""), added("")),
+        ends(1, completed("r1")),
+        asks(2),
+        gets(2, created("r2"), delta("")),
+        ends(2, completed("r2")),
+    ],
+    # -- lanes
+    "lanes side by side": [
+        asks(1),
+        asks(2, "a"),
+        asks(3, "b"),
+        gets(2, *on("a", created("r2"), added("m2"))),
+        gets(1, created("r1"), added("m1")),
+        gets(3, *on("b", created("r3"))),
+        gets(2, *on("a", delta("m2"))),
+        gets(1, delta("m1")),
+        is_busy(None, "a", "b"),
+        ends(1, completed("r1")),
+        ends(3, *on("b", completed("r3"))),
+        is_busy("a"),
+        drops(*on("b", delta("m3")), delta("m1")),
+        ends(2, *on("a", completed("r2"))),
+        is_busy(),
+    ],
+    "a stream_id of null is the default lane": [
+        asks(1),
+        asks(2, "a"),
+        gets(1, {**created("r1"), "stream_id": None}),
+        ends(1, {**completed("r1"), "stream_id": None}),
+    ],
+    "an unknown stream_id while lanes have names": [
+        asks(1),
+        asks(2, "a"),
+        drops(*on("b", created("r1"), delta("m1"), completed("r1"), error())),
+        drops(*on("", delta("m1"))),
+        drops({**delta("m1"), "stream_id": 5}, {**delta("m1"), "stream_id": ["a"]}),
+        answers(1, "r1", "m1"),
+    ],
+    "an unknown stream_id while no lane has a name": [
+        asks(1),
+        answers(1, "r1", "m1", lane="their own"),
+        asks(2),
+        ends(2, error(stream_id="their own"), REJECTED),
+    ],
+    "a lane whose server echoes no stream_id": [
+        asks(1, "a"),
+        drops(created("r1"), delta("m1")),
+        answers(1, "r1", "m1", lane="a"),
+    ],
+    "ids of one lane on another": [
+        asks(1, "a"),
+        answers(1, "r1", "m1", lane="a"),
+        asks(2, "a"),
+        drops(*on("a", delta("m1"), completed("r1"))),
+        asks(3),
+        answers(3, "r3", "m3"),
+    ],
+    "an error without stream_id, one response on its lane": [
+        asks(1, "a"),
+        answers(1, "r1", "m1", lane="a"),
+        asks(2),
+        ends(2, error(), REJECTED),
+    ],
+    "an error without stream_id, one response on a lane with a name": [
+        asks(1, "a"),
+        ends(1, error("invalid_stream_id"), REJECTED),
+        asks(2, "a"),
+        gets(2, *on("a", created("r2"))),
+        ends(2, {**error(), "stream_id": None}),
+    ],
+    "an error without stream_id, and only a response that was not sent": [opens(1, "a"), drops(error())],
+    "an error with stream_id among many": [
+        asks(1),
+        asks(2, "a"),
+        ends(2, *on("a", error()), REJECTED),
+        answers(1, "r1", "m1"),
+    ],
+    "an error without stream_id among many": [
+        asks(1),
+        asks(2, "a"),
+        gets(1, created("r1")),
+        breaks(error()),
+        is_in(1, State.STARTED, STARTED),
+        is_in(2, State.SENT, UNKNOWN),
+        loses(1, 2),
+    ],
+    "an error with a stream_id of null among many": [
+        asks(1),
+        asks(2, "a"),
+        breaks({**error(), "stream_id": None}),
+    ],
+    "an error without stream_id among many that have names": [asks(1, "a"), asks(2, "b"), breaks(error())],
+    "an error without stream_id, one that runs and one that waits": [
+        asks(1),
+        opens(2, "a"),
+        ends(1, error(), REJECTED),
+    ],
+    "the age limit in a response": [
+        asks(1),
+        gets(1, created("r1")),
+        breaks(error("websocket_connection_limit_reached")),
+        is_in(1, State.STARTED, STARTED),
+    ],
+    "the age limit at once": [asks(1), breaks(error("websocket_connection_limit_reached")), loses(1)],
+    "the age limit at rest": [breaks(error("websocket_connection_limit_reached"))],
+    "the age limit before anything is sent": [opens(1), breaks(error("websocket_connection_limit_reached"))],
+    "the age limit on a lane": [asks(1, "a"), breaks(*on("a", error("websocket_connection_limit_reached")))],
+    # -- taking, leaving and losing a lane
+    "a second request is refused": [
+        opens(1),
+        refused(),
+        sends(1),
+        refused(),
+        gets(1, created("r1")),
+        refused(),
+        gets(1, delta("m1")),
+        ends(1, completed("r1")),
+        asks(2),
+    ],
+    "lanes do not refuse each other": [
+        asks(1),
+        asks(2, "a"),
+        refused(),
+        refused("a"),
+        opens(3, "b"),
+        refused("b"),
+    ],
+    "an abandoned response drains before the next": [
+        asks(1),
+        gets(1, created("r1"), delta("m1")),
+        abandons(1),
+        is_busy(),
+        opens(2, free=False),
+        is_busy(None),
+        gets(1, delta("m1"), delta(), added("n1")),
+        is_ready(),
+        refused(),
+        ends(1, completed("r1")),
+        is_ready(2),
+        drops(delta("m1"), delta("n1")),
+        is_busy(None),
+        sends(2),
+        drops(delta("m1"), delta("n1"), done("r1")),
+        answers(2, "r2", "m2"),
+        is_ready(),
+    ],
+    "an abandoned response drains while nobody waits": [
+        asks(1),
+        abandons(1),
+        answers(1, "r1", "m1"),
+        *turn(2, "r2", "m2"),
+        is_ready(),
+    ],
+    "an abandoned response drains to an error": [
+        asks(1),
+        abandons(1),
+        opens(2, free=False),
+        ends(1, error(), REJECTED),
+        is_ready(2),
+        sends(2),
+        drops(failed("r1")),
+        answers(2, "r2", "m2"),
+    ],
+    "who waits leaves": [
+        asks(1),
+        abandons(1),
+        opens(2, free=False),
+        abandons(2),
+        releases(2),
+        is_in(2, State.DONE, NOT_SENT),
+        is_busy(),
+        opens(3, free=False),
+        ends(1, completed("r1")),
+        is_ready(3),
+    ],
+    "who waits was abandoned, and is followed": [
+        asks(1),
+        abandons(1),
+        opens(2, free=False),
+        abandons(2),
+        opens(3, free=False),
+        is_in(2, State.DONE, NOT_SENT),
+        ends(1, completed("r1")),
+        is_ready(3),
+    ],
+    "who waits was abandoned, and its lane becomes free": [
+        asks(1),
+        abandons(1),
+        opens(2, free=False),
+        abandons(2),
+        ends(1, completed("r1")),
+        is_busy(),
+        is_ready(2),
+        opens(3),
+        is_in(2, State.DONE, NOT_SENT),
+        is_ready(),
+    ],
+    "abandoned in the middle of a message that did not leave, and so was who waits": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        abandons(1),
+        opens(2, free=False),
+        abandons(2),
+        lambda scene: scene.requests[1].move(State.QUEUED),
+        opens(3),
+        is_in(1, State.DONE, NOT_SENT),
+        is_in(2, State.DONE, NOT_SENT),
+        is_ready(),
+        is_busy(None),
+    ],
+    "abandoned before a byte left": [
+        opens(1),
+        abandons(1),
+        is_busy(),
+        opens(2),
+        is_in(1, State.DONE, NOT_SENT),
+        sends(2),
+        answers(2, "r2", "m2"),
+    ],
+    "left before a byte left": [opens(1), releases(1), is_in(1, State.DONE, NOT_SENT), asks(2)],
+    "left in the middle of the message": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        releases(1),
+        is_in(1, State.DONE, NOT_SENT),
+        asks(2),
+    ],
+    "left after the message": [asks(1), releases(1), is_in(1, State.SENT, UNKNOWN), is_busy(None), refused()],
+    "left twice": [opens(1), releases(1), opens(2), releases(1), is_busy(None), refused()],
+    "the answer is faster than the sender": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        gets(1, created("r1")),
+        is_in(1, State.STARTED, STARTED),
+        lambda scene: scene.lanes.sent(scene.requests[1]),
+        is_in(1, State.STARTED, STARTED),
+        ends(1, completed("r1")),
+        lambda scene: scene.lanes.sent(scene.requests[1]),
+        is_in(1, State.DONE, STARTED),
+    ],
+    "the rejection is faster than the sender": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        ends(1, error(), REJECTED),
+        lambda scene: scene.lanes.sent(scene.requests[1]),
+        is_in(1, State.DONE, REJECTED),
+    ],
+    "a connection ends at rest": [*turn(1, "r1", "m1"), loses(), *turn(2, "r2", "m2")],
+    "a connection ends before a byte left": [
+        opens(1),
+        loses(),
+        is_in(1, State.QUEUED, NOT_SENT),
+        is_busy(None),
+        sends(1),
+        answers(1, "r1", "m1"),
+    ],
+    "a connection ends in the middle of the message": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        loses(),
+        is_in(1, State.SENDING, NOT_SENT),
+        is_busy(None),
+        lambda scene: scene.requests[1].move(State.QUEUED),
+        is_in(1, State.QUEUED, NOT_SENT),
+        sends(1),
+        answers(1, "r1", "m1"),
+    ],
+    "a connection ends in the middle of a message that was abandoned": [
+        opens(1),
+        lambda scene: scene.requests[1].move(State.SENDING),
+        abandons(1),
+        opens(2, free=False),
+        loses(1),
+        is_in(1, State.DONE, NOT_SENT),
+        is_ready(2),
+        loses(),
+        sends(2),
+        answers(2, "r2", "m2"),
+    ],
+    "a connection ends after the message": [asks(1), loses(1), is_in(1, State.DONE, UNKNOWN), asks(2)],
+    "a connection ends in the answer": [
+        asks(1),
+        gets(1, created("r1")),
+        loses(1),
+        is_in(1, State.DONE, STARTED),
+        asks(2),
+    ],
+    "a connection ends while an abandoned response drains": [
+        asks(1),
+        abandons(1),
+        opens(2, free=False),
+        loses(1),
+        is_ready(2),
+        is_in(2, State.QUEUED, NOT_SENT),
+        sends(2),
+        answers(2, "r2", "m2"),
+    ],
+    "a connection ends with every lane in another state": [
+        asks(1),
+        asks(2, "a"),
+        gets(2, *on("a", created("r2"))),
+        opens(3, "b"),
+        loses(1, 2),
+        is_busy("b"),
+    ],
+    "a connection ends twice": [asks(1), loses(1), loses()],
+    "no error of an earlier connection is followed on the next": [
+        asks(1),
+        ends(1, error(), REJECTED),
+        loses(),
+        asks(2),
+        ends(2, failed("r2")),
+    ],
+    "nothing of an earlier connection comes late on the next": [
+        asks(1),
+        gets(1, created("r"), added("m")),
+        ends(1, error()),
+        loses(),
+        asks(2),
+        gets(2, delta("m"), about("response.in_progress", "r")),
+        ends(2, failed("r")),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", TURNS.values(), ids=TURNS)
+def test_turns(steps: list[Step]) -> None:
+    """Each event of the sequence reaches the request that owns it, or nobody."""
+    scene = Scene()
+    for step in steps:
+        step(scene)
+
+
+# -- the moves
+
+
+@pytest.mark.parametrize("new", State)
+@pytest.mark.parametrize("old", State)
+def test_moves(old: State, new: State) -> None:
+    """A move of the table is made; any other raises and changes nothing."""
+    request = Request()
+    request.state, request.delivery = old, STARTED
+    if new in MOVES[old]:
+        request.move(new)
+        assert request.state is new
+    else:
+        with pytest.raises(AssertionError, match=f"{old.value} request cannot become {new.value}"):
+            request.move(new)
+        assert (request.state, request.delivery) == (old, STARTED)
+
+
+@pytest.mark.parametrize(
+    ("path", "delivery"),
+    [
+        ([], NOT_SENT),
+        ([State.DONE], NOT_SENT),
+        ([State.SENDING], NOT_SENT),
+        ([State.SENDING, State.DONE], NOT_SENT),
+        ([State.SENDING, State.QUEUED], NOT_SENT),
+        ([State.SENDING, State.SENT], UNKNOWN),
+        ([State.SENDING, State.SENT, State.DONE], UNKNOWN),
+        ([State.SENDING, State.STARTED], STARTED),
+        ([State.SENDING, State.SENT, State.STARTED], STARTED),
+        ([State.SENDING, State.SENT, State.STARTED, State.DONE], STARTED),
+    ],
+)
+def test_a_move_says_how_far_the_request_got(path: list[State], delivery: Delivery) -> None:
+    request = Request()
+    for state in path:
+        request.move(state)
+    assert request.delivery is delivery
+
+
+def test_every_state_leads_to_the_end() -> None:
+    """Whatever happens, a request can be over; once over, it stays so."""
+    assert set(MOVES) == set(State)
+    assert all(State.DONE in MOVES[state] for state in State if state is not State.DONE)
+    assert MOVES[State.DONE] == frozenset()
+
+
+def test_release_of_a_request_that_holds_no_place_changes_nothing() -> None:
+    """A refused caller who cleans up neither frees the lane nor ends anything."""
+    lanes = Lanes()
+    winner, loser, stranger = Request(), Request(), Request("a")
+    lanes.open(winner)
+    with pytest.raises(ConcurrencyError):
+        lanes.open(loser)
+    lanes.release(loser)
+    lanes.release(stranger)
+    assert (winner.state, loser.state, stranger.state) == (State.QUEUED,) * 3
+    assert lanes.busy()
+    assert not lanes.ready
+    with pytest.raises(ConcurrencyError):
+        lanes.open(loser)
+
+
+def test_what_is_remembered_of_earlier_responses_is_bounded() -> None:
+    """A server that names ever new things makes the table no larger."""
+    lanes = Lanes()
+    lanes.route(added("first"))
+    for number in range(3):
+        request = Request()
+        lanes.open(request)
+        request.move(State.SENDING)
+        for i in range(2 * MAX_NAMES):
+            lanes.route(added(f"m{number}-{i}"))
+            lanes.route(created(f"r{number}-{i}"))
+        assert len(request.ids) <= MAX_NAMES
+        assert len(request.items) <= MAX_NAMES
+        lanes.route(completed())
+        for i in range(2 * MAX_NAMES):
+            lanes.route(added(f"n{number}-{i}"))
+            lanes.route(created(f"s{number}-{i}"))
+    lane = lanes._default
+    assert len(lane.earlier_ids) <= 32
+    assert sum(map(len, lane.earlier_items)) <= 4 * MAX_NAMES
+
+
+# -- values of any type anywhere
+
+ODD: list[Any] = [None, True, 0, 10**400, 1.5, "", "x", [], ["x"], {}, {"id": ["x"]}, {"x": {"x": []}}]
+PLACES = [
+    *[
+        "type",
+        "item_id",
+        "item",
+        "stream_id",
+        "response",
+        "response_id",
+        "error",
+        "code",
+        "status",
+        "headers",
+    ],
+    *["response.id", "response.status", "response.error", "item.id", "error.code", "error.type"],
+    *["error.message", "error.status", "error.headers", "error.headers.retry-after", "error.headers.date"],
+]
+
+
+def put(found: Event, place: str, value: Any) -> Event:
+    """A copy of the event with the value in its place, which may be within an object."""
+    name, _, rest = place.partition(".")
+    held = found.get(name)
+    inner = held if isinstance(held, dict) else {}
+    return {**found, name: put(inner, rest, value) if rest else value}
+
+
+EVENTS = [
+    created("r1"),
+    added("m1"),
+    delta("m1"),
+    delta(),
+    completed("r1"),
+    failed("r1"),
+    done("r1"),
+    error(),
+    {},
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", [None, "a"])
+def test_a_value_of_any_type_is_routed(place: str, name: str | None) -> None:
+    """Nothing that JSON can hold in any place makes the table raise, at rest or in a response."""
+    for found, value in itertools.product(EVENTS, ODD):
+        lanes = Lanes()
+        request = Request(name)
+        odd = put(found, place, value)
+        lanes.route(odd)
+        lanes.open(request)
+        lanes.route(odd)
+        request.move(State.SENDING)
+        fields = {} if name is None else {"stream_id": name}
+        lanes.route({**odd, **fields})
+        for known in (created("r1"), added("m1"), odd, completed("r1"), odd):
+            lanes.route({**known, **fields})
+            lanes.route(known)
+        assert request.state is State.DONE or lanes.connection_error is not None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=5,
+)
+KINDS = ["response.created", "response.completed", "response.failed", "response.done", "error", "response.x"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "type": st.sampled_from(KINDS) | JSON,
+                "item_id": st.sampled_from(["m1", "m2"]) | JSON,
+                "item": st.fixed_dictionaries({"id": st.sampled_from(["m1", "m2"]) | JSON}) | JSON,
+                "stream_id": st.sampled_from(["a", "b"]) | JSON,
+                "response": st.fixed_dictionaries({"id": st.sampled_from(["r1", "r2"]) | JSON}) | JSON,
+                "error": JSON,
+            },
+        ),
+        max_size=8,
+    )
+)
+def test_any_events_are_routed_to_a_request_that_runs(events: list[Event]) -> None:
+    lanes = Lanes()
+    requests = [Request(), Request("a")]
+    for request in requests:
+        lanes.open(request)
+        request.move(State.SENDING)
+    for found in events:
+        running = lanes.running()
+        owner = lanes.route(found)
+        assert owner is None or owner in running
+        assert (owner is not None and owner.state is State.DONE) == (len(lanes.running()) < len(running))
+
+
+# -- a server, its clients, and chance
+
+
+class Answer:
+    """What a server sends for one request: its events in order, and how many of them precede the last.
+
+    Now and then it leaves events out. Of two kinds of servers, those with one response id for a whole connection
+    and those whose item ids begin anew in each response, the opening and the announcements are not left out:
+    without them nobody could tell what belongs to what.
+    """
+
+    def __init__(self, request: Request, number: int, chance: random.Random) -> None:
+        self.request = request
+        one_id, same_items = chance.choice([(False, False), (True, False), (False, True)])
+        self._chance = chance
+        self._response = "resp" if one_id else f"resp_{number}"
+        self._item = "msg" if same_items else f"msg_{number}"
+        self._reason = f"reason_{number}"
+        body = self._some([created(self._response)], at_least=one_id or same_items)
+        body += self._some([about("response.in_progress", self._response)])
+        for index in range(chance.randrange(3)):
+            body += self._output(f"{self._item}_{index}", same_items)
+        self.before_last = len(body)
+        self.events = [*body, *self._ending(began=bool(body))]
+
+    def _some(self, events: list[Event], *, at_least: bool = False) -> list[Event]:
+        return [found for found in events if at_least or self._chance.random() < 0.6]
+
+    def _output(self, item: str, announced: bool) -> list[Event]:
+        events = self._some([added(item)], at_least=announced)
+        return events + self._some(
+            [part(item), delta(item), KEEPALIVE, delta(item), delta(), item_done(item)]
+        )
+
+    def _ending(self, *, began: bool) -> list[Event]:
+        """The terminal event, and what may trail it."""
+        response, reason = self._response, self._reason
+        trailing = self._chance.choice([[], [done(response)], [done()]])
+        second_voice = self._chance.choice([[], [failed(response, reason)], [failed(None, reason)]])
+        endings = [[completed(response), *trailing], [error(reason), *second_voice]]
+        if began:
+            endings += [[failed(response, reason), *trailing], [done(response)]]
+        return self._chance.choice(endings)
+
+
+class Turns(RuleBasedStateMachine):
+    """Clients that ask, leave and lose connections in any order; a server that answers each lane in order."""
+
+    NAMES = (None, "a")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lanes = Lanes()
+        self.count = itertools.count(1)
+        self.requests: list[Request] = []
+        self.ended: list[Request] = []
+        self.server: dict[str | None, list[Answer]] = {name: [] for name in self.NAMES}
+        # A lane with a name exists, so that events of lanes are told apart by their names.
+        unused = Request("a")
+        self.lanes.open(unused)
+        self.lanes.release(unused)
+
+    @initialize(chance=st.randoms(use_true_random=False))
+    def begin(self, chance: random.Random) -> None:
+        self.chance = chance
+
+    def all(self, *states: State) -> list[Request]:
+        return [request for request in self.requests if request.state in states]
+
+    def holders(self, lane: str | None) -> list[Request]:
+        """Who has the lane, and who waits for it."""
+        alive = self.all(State.QUEUED, State.SENDING, State.SENT, State.STARTED)
+        return [request for request in alive if request.lane == lane]
+
+    def owner(self, lane: str | None) -> Request | None:
+        return next(iter(self.holders(lane)), None)
+
+    # -- clients
+
+    @rule(lane=st.sampled_from(NAMES))
+    def open(self, lane: str | None) -> None:
+        taken = [holder for holder in self.holders(lane) if not is_left(holder)]
+        request = Request(lane)
+        if len(taken) > 1 or any(not holder.abandoned for holder in taken):
+            with pytest.raises(ConcurrencyError):
+                self.lanes.open(request)
+            return
+        assert self.lanes.open(request) is (not taken)
+        self.requests.append(request)
+        assert self.holders(lane) == [*taken, request]
+
+    @rule(lane=st.sampled_from(NAMES))
+    def send(self, lane: str | None) -> None:
+        """The message of a request that has its lane begins to leave."""
+        request = self.owner(lane)
+        if request is not None and request.state is State.QUEUED and not request.abandoned:
+            request.move(State.SENDING)
+
+    @rule(lane=st.sampled_from(NAMES), noticed=st.booleans())
+    def arrive(self, lane: str | None, noticed: bool) -> None:
+        """The message is at the server. Its sender may notice that later than the reader sees the answer."""
+        request = self.owner(lane)
+        if request is None or request.state is not State.SENDING:
+            return
+        if all(answer.request is not request for answer in self.server[lane]):
+            self.server[lane].append(Answer(request, next(self.count), self.chance))
+        if noticed:
+            self.lanes.sent(request)
+
+    @rule(lane=st.sampled_from(NAMES))
+    def ask(self, lane: str | None) -> None:
+        self.open(lane)
+        self.send(lane)
+        self.arrive(lane, noticed=True)
+
+    @rule(lane=st.sampled_from(NAMES), which=st.integers(0, 1), at_once=st.booleans())
+    def leave(self, lane: str | None, which: int, at_once: bool) -> None:
+        for request in self.holders(lane)[which : which + 1]:
+            request.abandoned = True
+            if at_once and request.state is State.QUEUED:
+                self.lanes.release(request)
+                assert request.state is State.DONE
+
+    @rule(again=st.booleans())
+    def lose(self, again: bool) -> None:
+        """The connection ends. Who is in the middle of a message tries again, or gives up."""
+        sending = [request for request in self.all(State.SENDING) if not request.abandoned]
+        running = self.all(State.SENDING, State.SENT, State.STARTED)
+        gone = self.lanes.end()
+        assert set(gone) == set(running) - set(sending)
+        self.ended += gone
+        self.server = {name: [] for name in self.NAMES}
+        self.lanes.connection_error = None
+        for request in sending:
+            if again:
+                request.move(State.QUEUED)
+            else:
+                self.lanes.release(request)
+
+    # -- the server
+
+    @rule(lane=st.sampled_from(NAMES), count=st.integers(1, 3))
+    def answer(self, lane: str | None, count: int) -> None:
+        """Some more of the answer that is first on the lane."""
+        for _ in range(count):
+            if self.server[lane]:
+                self.emit(self.server[lane][0])
+
+    @rule(lane=st.sampled_from(NAMES))
+    def finish(self, lane: str | None) -> None:
+        """The answer that is first on the lane, but for what trails it."""
+        for answer in self.server[lane][:1]:
+            while answer.before_last >= 0 and answer in self.server[lane]:
+                self.emit(answer)
+
+    def emit(self, answer: Answer) -> None:
+        lane = answer.request.lane
+        found = answer.events.pop(0) if lane is None else {**answer.events.pop(0), "stream_id": lane}
+        if not answer.events:
+            self.server[lane].remove(answer)
+        is_last, is_late = answer.before_last == 0, answer.before_last < 0
+        answer.before_last -= 1
+        others = len(self.lanes.running()) - (0 if is_late else 1)
+        owner = self.lanes.route(found)
+        if is_last and others and lane is None and found["type"] == "error":
+            assert (owner, self.lanes.connection_error) == (None, found)
+            self.lose(again=True)
+            return
+        assert self.lanes.connection_error is None
+        assert owner is (None if is_late else answer.request)
+        assert is_late or is_last is (answer.request.state is State.DONE)
+        if is_last:
+            self.ended.append(answer.request)
+
+    # -- what always holds
+
+    @invariant()
+    def a_lane_has_one_owner_and_one_who_waits_for_an_abandoned_one(self) -> None:
+        for name in self.NAMES:
+            holders = self.holders(name)
+            assert len(holders) <= 2
+            assert all(holder.abandoned for holder in holders[:-1])
+            assert all(holder.state is State.QUEUED for holder in holders[1:])
+            assert self.lanes.busy(name) is any(not holder.abandoned for holder in holders)
+
+    @invariant()
+    def who_is_told_that_a_lane_is_free_has_it(self) -> None:
+        ready, self.lanes.ready = self.lanes.ready, []
+        assert all(request is self.owner(request.lane) or is_over(request) for request in ready)
+
+    @invariant()
+    def nobody_ends_twice(self) -> None:
+        assert len(self.ended) == len(set(self.ended))
+        assert all(is_over(request) for request in self.ended)
+
+    def teardown(self) -> None:
+        """When all is sent and answered, every request has ended, and every lane is free."""
+        for name in self.NAMES:
+            while self.all(State.SENDING, State.SENT, State.STARTED) and self.owner(name) in self.running(
+                name
+            ):
+                self.arrive(name, noticed=True)
+                self.finish(name)
+            while self.server[name]:
+                self.emit(self.server[name][0])
+            for request in self.holders(name):
+                self.lanes.release(request)
+            assert not self.holders(name)
+            assert not self.lanes.busy(name)
+            assert self.lanes.open(Request(name))
+        assert not self.lanes.running()
+
+    def running(self, lane: str | None) -> list[Request]:
+        return [request for request in self.holders(lane) if request.state is not State.QUEUED]
+
+
+def is_left(request: Request) -> bool:
+    """Whether nothing was sent and nobody wants it."""
+    return request.abandoned and request.state is State.QUEUED
+
+
+def is_over(request: Request) -> bool:
+    return request.state is State.DONE
+
+
+def test_no_event_of_one_response_reaches_another() -> None:
+    """Over any order of asking, answering, leaving and losing, with what servers leave out."""
+    run_state_machine_as_test(
+        Turns, settings=settings(max_examples=300, stateful_step_count=40, deadline=None, derandomize=True)
+    )

@@ -1,0 +1,568 @@
+"""Ctrl-C at every stage: it comes out at once, and the next call gets its own answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from responses_ws import ConnectionLost, Limits, ResponsesWSError, Timeouts, WebSocket, _connection
+from responses_ws.testing import (
+    Model,
+    ScriptedConnector,
+    ScriptedServer,
+    ScriptedTransport,
+    close,
+    deaf,
+    expect,
+    expect_gone,
+    gate,
+    hang,
+    mark,
+    read_bytes,
+    send,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+
+AT_ONCE = 0.5
+PATIENT = Timeouts(connect=None, send=None, ping_interval=None, drain=None, close=None)
+MEBIBYTE = 1024 * 1024
+
+
+# -- a signal at a stage
+
+
+def stack(thread: int) -> Iterator[str]:
+    """The names of the functions that a thread is in, the innermost first."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+
+def until(done: Callable[[], object], seconds: float = 10) -> None:
+    """Look again and again, for a state that nobody announces."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.001)
+
+
+def dwell(entered: threading.Event) -> None:
+    """What a user's code does between two chunks."""
+    entered.set()
+    until(lambda: False)
+
+
+def caller_is_in(*names: str) -> Callable[[], None]:
+    """A stage: the main thread is inside all of these functions."""
+    main = threading.main_thread().ident or 0
+    return lambda: until(lambda: set(names) <= set(stack(main)))
+
+
+def reader_is_in(name: str) -> Callable[[], None]:
+    """A stage: a reader thread is inside this function, and the main thread waits for it."""
+
+    def reached() -> bool:
+        readers = [thread.ident or 0 for thread in threading.enumerate() if "reader" in thread.name]
+        return any(name in stack(ident) for ident in readers) and "wait_for" in stack(main)
+
+    main = threading.main_thread().ident or 0
+    return lambda: until(reached)
+
+
+def interrupted(action: Callable[[], object], stage: Callable[[], object]) -> KeyboardInterrupt:
+    """Run ``action`` and send SIGINT to this process when ``stage`` returns.
+
+    It comes out as KeyboardInterrupt within half a second. The exception is kept alive by the test, as
+    notebooks keep the last one, with everything that its traceback holds.
+    """
+    sent: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    def press() -> None:
+        try:
+            stage()
+        finally:
+            sent.put(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=press, name="ctrl-c")
+    helper.start()
+    try:
+        action()
+    except KeyboardInterrupt as caught:
+        took = time.monotonic() - sent.get(timeout=10)
+        assert took < AT_ONCE
+        return caught
+    finally:
+        helper.join(10)
+    raise AssertionError("no KeyboardInterrupt came out")
+
+
+# -- what the server says
+
+
+def answer(text: str, name: str) -> list[dict[str, Any]]:
+    return [*beginning(text, name), *ending(name)]
+
+
+def beginning(text: str, name: str) -> list[dict[str, Any]]:
+    created = {"type": "response.created", "response": {"id": name, "status": "in_progress"}}
+    return [created, delta(text, name)]
+
+
+def delta(text: str, name: str) -> dict[str, Any]:
+    place = {"item_id": f"msg_{name}", "output_index": 0, "content_index": 0}
+    return {"type": "response.output_text.delta", **place, "delta": text}
+
+
+def ending(name: str) -> list[dict[str, Any]]:
+    return [{"type": "response.completed", "response": {"id": name, "status": "completed", "output": []}}]
+
+
+def ask(ws: WebSocket, text: str) -> str:
+    return ws.create_response(model="m", input=text).content
+
+
+def then(name: str = "after") -> tuple[Any, ...]:
+    """The steps of the next call."""
+    return expect(input=name), send(*answer(name, f"resp_{name}"))
+
+
+@pytest.fixture(params=[False, True], ids=["ws", "wss"])
+def server(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
+    with ScriptedServer(tls=request.param) as server:
+        yield server
+
+
+def client(server: ScriptedServer, **options: Any) -> WebSocket:
+    options = {"timeouts": PATIENT, "response_timeout": 10} | options
+    return WebSocket("any", api_base=server.url, ssl_context=server.ssl_context, **options)
+
+
+# -- connecting
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port whose queue is full: the system drops every further SYN."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            if not select.select([], [filler], [], 0.2)[1]:
+                break
+        yield listener.getsockname()[1]
+
+
+def test_while_a_name_is_looked_up(server, monkeypatch):
+    """A look-up that never returns cannot be ended; it is left to its thread and holds nothing up."""
+    entered, leave = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(*args: Any, **options: Any) -> Any:
+        entered.set()
+        assert leave.wait(10)
+        return look_up(*args, **options)
+
+    server.connection(*then())
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", slow)
+        ws = client(server)
+        kept = interrupted(ws.connect, lambda: entered.wait(10))
+    with ws:
+        assert ask(ws, "after") == "after"
+        leave.set()
+        until(lambda: sum("reader" in thread.name for thread in threading.enumerate()) == 1)
+    assert kept
+    assert len(server.connections) == 1, "what was looked up too late was connected to"
+
+
+def test_while_the_port_does_not_answer(deaf_port):
+    """TCP connect on a port that drops every packet."""
+    ws = WebSocket("any", api_base=f"ws://127.0.0.1:{deaf_port}/v1", timeouts=PATIENT)
+    assert interrupted(ws.connect, reader_is_in("_connect"))
+    assert not ws.connected
+
+
+@pytest.mark.parametrize(
+    ("tls", "script", "function"),
+    [
+        pytest.param(True, hang(read=False), "do_handshake", id="TLS"),
+        pytest.param(False, hang(), "read_head", id="upgrade"),
+        pytest.param(True, hang(), "read_head", id="upgrade over TLS"),
+    ],
+)
+def test_while_the_server_does_not_answer(tls, script, function):
+    """A handshake that hangs; the thread and the socket of it are gone at once."""
+    with ScriptedServer(tls=tls) as server:
+        server.connection(script)
+        server.connection(*then())
+        ws = client(server)
+        kept = interrupted(ws.connect, reader_is_in(function))
+        until(lambda: not any("reader" in thread.name for thread in threading.enumerate()))
+        with ws:
+            assert ask(ws, "after") == "after"
+        assert kept
+
+
+def test_while_the_proxy_does_not_answer():
+    """A proxy that takes the CONNECT and says nothing."""
+    with ScriptedServer() as proxy:
+        proxy.connection(hang())
+        port = proxy.port
+        ws = WebSocket(
+            "any", api_base="ws://localhost:1/v1", proxy=f"http://127.0.0.1:{port}", timeouts=PATIENT
+        )
+        assert interrupted(ws.connect, reader_is_in("_tunnel"))
+        assert not ws.connected
+
+
+def test_while_a_call_connects_anew(server):
+    """The object was open before, so the next call connects by itself."""
+    server.connection(*then("before"), close(1001))
+    server.connection(hang())
+    server.connection(*then())
+    with client(server) as ws:
+        ask(ws, "before")
+        until(lambda: not ws.connected)
+        kept = interrupted(lambda: ask(ws, "lost"), reader_is_in("read_head"))
+        assert ask(ws, "after") == "after"
+    assert kept
+
+
+# -- sending
+
+
+def test_while_sending(server):
+    """20 MB to a server that does not read: the half that left poisons its connection, and only that."""
+    server.connection(read_bytes(100_000), mark("stalled"), gate("over"), expect_gone())
+    server.connection(*then())
+    with client(server, limits=Limits(max_request_bytes=64 * MEBIBYTE)) as ws:
+
+        def stalled() -> None:
+            server.wait_for("stalled")
+            caller_is_in("_write", "_poll")()
+
+        kept = interrupted(lambda: ask(ws, "x" * 20_000_000), stalled)
+        assert not ws.in_flight
+        assert ask(ws, "after") == "after"
+        server.open("over")
+    assert kept
+    assert [request["input"] for request in server.requests] == ["after"]
+
+
+def test_while_sending_on_a_connection_that_was_lost(server):
+    """The reader has seen the end, the sender has not: the lane must not stay the sender's."""
+    server.connection(read_bytes(100_000), mark("stalled"), gate("over"), expect_gone())
+    server.connection(*then())
+    with client(server, limits=Limits(max_request_bytes=64 * MEBIBYTE)) as ws:
+
+        def lost() -> None:
+            server.wait_for("stalled")
+            caller_is_in("_write", "_poll")()
+            link = ws._connection.link
+            ws._connection.end(link, ConnectionLost("told by the test"))
+
+        kept = interrupted(lambda: ask(ws, "x" * 20_000_000), lost)
+        assert ask(ws, "after") == "after"
+        server.open("over")
+    assert kept
+
+
+# -- waiting and streaming
+
+
+def test_while_waiting(server):
+    """Nothing of the first answer, which comes later on the same connection, reaches the second."""
+    server.connection(
+        expect(input="first"), mark("asked"), gate("late"), send(*answer("late", "resp_1")), *then()
+    )
+    with client(server) as ws:
+
+        def asked() -> None:
+            server.wait_for("asked")
+            caller_is_in("_fetch", "wait_for")()
+
+        kept = interrupted(lambda: ask(ws, "first"), asked)
+        assert not ws.in_flight
+        server.open("late")
+        assert ask(ws, "after") == "after"
+        assert ws.last_response_id == "resp_after"
+    assert kept
+    assert len(server.connections) == 1
+
+
+def test_while_waiting_for_the_next_event(server):
+    """The same in mid-answer, with the events that the first left in its queue."""
+    server.connection(
+        expect(input="first"),
+        send(*beginning("early", "resp_1")),
+        gate("late"),
+        send(delta("late", "resp_1"), *ending("resp_1")),
+        *then(),
+    )
+    with client(server) as ws:
+        seen = []
+
+        def read_on() -> None:
+            for chunk in ws.stream(model="m", input="first"):
+                seen.append(chunk.content)
+
+        def early_seen() -> None:
+            until(lambda: "early" in seen)
+            caller_is_in("_fetch", "wait_for")()
+
+        kept = interrupted(read_on, early_seen)
+        server.open("late")
+        assert ask(ws, "after") == "after"
+    assert kept
+    assert "late" not in seen
+
+
+def test_in_the_loop_over_a_stream(server):
+    """In the user's own code between two chunks; the rest does not come, so a new connection is made."""
+    server.connection(expect(input="first"), send(*beginning("early", "resp_1")), expect_gone())
+    server.connection(*then())
+    entered = threading.Event()
+    with client(server, timeouts=Timeouts(drain=0.1)) as ws:
+
+        def read() -> None:
+            with ws.stream(model="m", input="first") as stream:
+                for _ in stream:
+                    dwell(entered)
+
+        kept = interrupted(read, lambda: entered.wait(10))
+        assert ask(ws, "after") == "after"
+    assert kept
+
+
+def test_in_a_callback(server):
+    """In ``on_chunk``."""
+    server.connection(
+        expect(input="first"),
+        send(*beginning("early", "resp_1")),
+        gate("late"),
+        send(*ending("resp_1")),
+        *then(),
+    )
+    entered = threading.Event()
+    with client(server) as ws:
+        first = lambda: ws.create_response(model="m", input="first", on_chunk=lambda _: dwell(entered))  # noqa: E731
+        kept = interrupted(first, lambda: entered.wait(10))
+        server.open("late")
+        assert ask(ws, "after") == "after"
+    assert kept
+
+
+def test_while_an_abandoned_response_drains(server):
+    """The wait for the lane; the place in its queue is given up."""
+    server.connection(
+        expect(input="first"),
+        send(*beginning("early", "resp_1")),
+        gate("late"),
+        send(*ending("resp_1")),
+        *then(),
+    )
+    with client(server) as ws:
+        ws.stream(model="m", input="first").close()
+        kept = interrupted(lambda: ask(ws, "second"), caller_is_in("open", "wait_for"))
+        server.open("late")
+        assert ask(ws, "after") == "after"
+    assert kept
+    assert [request["input"] for request in server.requests] == ["first", "after"]
+
+
+# -- leaving
+
+
+@pytest.mark.parametrize("leave", ["disconnect", "reconnect", "with"])
+def test_while_disconnecting(server, leave):
+    """A peer that answers no close frame, and no limit to the wait for it."""
+    server.connection(deaf(), expect(input="before"), send(*answer("before", "resp_1")), expect_gone())
+    server.connection(*then())
+    ws = client(server).connect()
+    ask(ws, "before")
+
+    def with_statement() -> None:
+        with ws:
+            pass
+
+    actions = {"disconnect": ws.disconnect, "reconnect": ws.reconnect, "with": with_statement}
+    kept = interrupted(actions[leave], caller_is_in("disconnect", "join"))
+    assert not ws.connected
+    with ws:
+        assert ask(ws, "after") == "after"
+    assert kept
+
+
+# -- everywhere else
+
+
+class AtStep:
+    """A profile function that raises KeyboardInterrupt at the n-th place where the interpreter could.
+
+    CPython runs signal handlers when it enters a Python function and after it has called one in C. Counted
+    are the places in this package: what an interrupt leaves behind inside :mod:`threading` is not ours.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+        self.place = ""
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event not in ("call", "c_return") or not self._ours(frame.f_code.co_filename):
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.place = f"{event} in {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+            raise KeyboardInterrupt
+
+    @staticmethod
+    def _ours(path: str) -> bool:
+        return f"{os.sep}responses_ws{os.sep}" in path and f"{os.sep}testing{os.sep}" not in path
+
+
+def play(transport: ScriptedTransport) -> None:
+    """A peer that answers at once."""
+
+    def reply(request: dict[str, Any]) -> None:
+        text = request["input"]
+        transport.deliver(*answer(text, f"resp_{text}"))
+
+    transport.on_send = reply
+
+
+def healthy(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """A connection's whole life, without a fault."""
+    ws.connect()
+    ask(ws, "one")
+    with ws.stream(model="m", input="two") as stream:
+        for _ in stream:
+            pass
+    for _ in ws.stream(model="m", input="three"):
+        break
+    ws.warmup(model="m", input="four")
+    ws.call({"model": "m", "input": "five"})
+    ws.disconnect()
+
+
+def lost(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """A connection that was lost at rest, found out by the send."""
+    ws.connect()
+    connector.transports[-1].fail_send(ConnectionLost("gone", close_code=1006))
+    ask(ws, "one")
+
+
+def stuck(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """An abandoned response that never ends."""
+    ws.connect()
+    connector.transports[-1].on_send = None
+    ws.stream(model="m", input="one").close()
+    ask(ws, "two")
+
+
+@pytest.mark.parametrize("life", [healthy, lost, stuck])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_anywhere(life, stride, monkeypatch):
+    """Wherever the interrupt falls, the object can be connected again and answers rightly."""
+    # CPython drops an interrupt that falls into a finalizer, after saying so.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    monkeypatch.setattr(_connection, "RELEASE_SECONDS", 0.005)
+    timeouts = Timeouts(drain=0.001, close=0.000001)
+    for step in range(1, 10_000, stride):
+        connector = ScriptedConnector(play)
+        ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector, timeouts=timeouts)
+        interrupt = AtStep(step)
+        try:
+            sys.setprofile(interrupt)
+            try:
+                life(ws, connector)
+            finally:
+                sys.setprofile(None)
+        except KeyboardInterrupt:
+            pass
+        if not interrupt.place:
+            break
+        for transport in connector.transports:
+            play(transport)
+        try:
+            with ws:
+                assert ask(ws, "after") == "after"
+        except ResponsesWSError as error:
+            raise AssertionError(f"after step {step}, {interrupt.place}") from error
+    assert step > 100
+
+
+class Finger:
+    """Presses Ctrl-C once for each order, after so many seconds."""
+
+    def __init__(self) -> None:
+        self.presses = 0
+        self._orders: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._press, name="ctrl-c")
+        self._thread.start()
+
+    def press_after(self, seconds: float | None) -> None:
+        self._orders.put(seconds)
+
+    def rest(self) -> None:
+        self._orders.put(None)
+        self._thread.join(10)
+
+    def _press(self) -> None:
+        while (seconds := self._orders.get()) is not None:
+            time.sleep(seconds)
+            os.kill(os.getpid(), signal.SIGINT)
+            self.presses += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+def test_at_random_moments(tls, monkeypatch):
+    """100 signals into lives of connections on real sockets; afterwards each call gets its own answer."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    moments = random.Random(20)  # noqa: S311
+    model = Model(lambda history, request: "re " + request["input"][:20])
+    server = ScriptedServer(tls=tls, model=model).start()
+    finger = Finger()
+    ws = client(server, timeouts=Timeouts(drain=0.2, close=0.2))
+
+    def live(number: int) -> None:
+        ws.connect()
+        assert ask(ws, f"first {number}") == f"re first {number}"
+        with ws.stream(model="m", input=f"second {number}" + "x" * 1_000_000) as stream:
+            assert next(stream.text)
+        ask(ws, f"third {number}")
+        ws.disconnect()
+
+    try:
+        for number in range(100):
+            finger.press_after(moments.uniform(0, 0.05))
+            with contextlib.suppress(KeyboardInterrupt):
+                with contextlib.suppress(ResponsesWSError):
+                    live(number)
+                until(lambda: finger.presses > number)  # noqa: B023
+            ws.connect()
+            assert ask(ws, f"after {number}") == f"re after {number}"
+    finally:
+        finger.rest()
+        ws.disconnect()
+        server.close()
