@@ -216,7 +216,8 @@ class Connection:
 
     def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
         """The connection broke under the request. What the server said before that is the better reason."""
-        link.join(RELEASE_SECONDS)
+        if isinstance(error, ConnectionLost):
+            link.join(RELEASE_SECONDS)
         # Kept without its traceback, which would tie the frames of this thread, and the stream in them, to it.
         self._give_up(link, bare(error))
         with self.lock:

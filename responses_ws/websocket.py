@@ -125,7 +125,8 @@ class WebSocket:
         self._connection = Connection(
             max_buffered_bytes=self._limits.max_buffered_bytes, max_age=self._endpoint.max_age
         )
-        weakref.finalize(self, self._connection.forsake)
+        # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
+        weakref.finalize(self, self._connection.forsake).atexit = False
 
     # -- the connection
 
@@ -191,6 +192,8 @@ class WebSocket:
         self._connection.begin_chain()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_connection"):
+            return "<WebSocket unfinished>"  # in a traceback of the constructor
         state = "connected" if self.connected else "not connected"
         running = ", in flight" if self.in_flight else ""
         return f"<WebSocket {self._endpoint.host} {state}{running}>"

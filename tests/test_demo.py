@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from responses_ws import WebSocket
 from responses_ws.testing import Model, ModelConnection, ScriptedServer, default_reply
 
 ROOT = Path(__file__).parent.parent
@@ -181,3 +183,12 @@ def test_live_needs_a_key() -> None:
     status, _, err = run("--live")
     assert status == 1
     assert err.startswith("ConfigurationError: api_key: none was given and OPENAI_API_KEY is not set")
+
+
+def test_the_scripted_model_does_not_wait_for_acknowledgements() -> None:
+    """Small events leave at once; held back for the ACK of the one before, each turn would take 40 ms."""
+    with ScriptedServer(model=Model()) as server, WebSocket("any-key", api_base=server.url) as ws:
+        started = time.monotonic()
+        for _ in range(25):
+            ws.warmup(model="any", previous_response_id=None)
+        assert time.monotonic() - started < 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import select
@@ -19,7 +18,6 @@ import pytest
 from shell import KEY, SECONDS, Task, answer, ask, completed, created, delta, websocket
 
 from responses_ws import (
-    ConcurrencyError,
     ConnectionLost,
     Delivery,
     Limits,
@@ -44,7 +42,9 @@ from responses_ws.testing import (
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork"),
     # Python 3.12 and later say so of every fork next to a thread.
-    pytest.mark.filterwarnings(r"ignore:This process .* is multi-threaded, use of fork\(\):DeprecationWarning"),
+    pytest.mark.filterwarnings(
+        r"ignore:This process .* is multi-threaded, use of fork\(\):DeprecationWarning"
+    ),
 ]
 
 MEBIBYTE = 1024 * 1024
@@ -123,7 +123,9 @@ def begin(ws: WebSocket) -> tuple[ResponseStream, Iterator[str]]:
 
 def test_parent_and_child_both_complete(server):
     """The parent's stream goes on on its socket; the child's call takes a socket of its own."""
-    server.connection(*parents(expect(input="again"), send(*answer("resp_again", "again")), expect_close(1000)))
+    server.connection(
+        *parents(expect(input="again"), send(*answer("resp_again", "again")), expect_close(1000))
+    )
     server.connection(*childs())
     with websocket(server) as ws:
         _, pieces = begin(ws)
@@ -146,7 +148,9 @@ def test_parent_and_child_both_complete(server):
     assert server.connections[1].ended == "eof"
 
 
-@pytest.mark.parametrize("deed", ["disconnect", "reconnect", "connect", "with", "close", "del", "repr", "nothing"])
+@pytest.mark.parametrize(
+    "deed", ["disconnect", "reconnect", "connect", "with", "close", "del", "repr", "nothing"]
+)
 def test_nothing_that_the_child_does_reaches_the_parents_socket(server, deed):
     """Whatever the child does to the objects that it inherited."""
     server.connection(*parents(expect_close(1000)))
@@ -230,7 +234,9 @@ def test_the_inherited_stream_is_lost(server, way):
 
 def test_an_answer_that_was_complete_before_the_fork_is_the_childs_too(server):
     """What lay in the queue is read from it."""
-    server.connection(expect(input="parent"), send(*answer("resp_parent", "whole")), mark("sent"), expect_close(1000))
+    server.connection(
+        expect(input="parent"), send(*answer("resp_parent", "whole")), mark("sent"), expect_close(1000)
+    )
     with websocket(server) as ws:
         stream = ws.stream(model="m", input="parent")
         server.wait_for("sent")
@@ -251,7 +257,9 @@ def test_at_rest(server):
         expect_close(1000),
     )
     server.connection(
-        expect(input="child", previous_response_id="resp_1"), send(*answer("resp_3", "for the child")), expect_gone()
+        expect(input="child", previous_response_id="resp_1"),
+        send(*answer("resp_3", "for the child")),
+        expect_gone(),
     )
     with websocket(server) as ws:
         ask(ws, "before")
@@ -298,7 +306,9 @@ def test_a_grandchild(server):
     """The child's own connection is to its child what the parent's is to it."""
     server.connection(*parents(expect_close(1000)))
     server.connection(*childs()[:-1], expect(input="child"), send(*answer("resp_4", "more")), expect_gone())
-    server.connection(expect(input="grandchild"), send(*answer("resp_3", "for the grandchild")), expect_gone())
+    server.connection(
+        expect(input="grandchild"), send(*answer("resp_3", "for the grandchild")), expect_gone()
+    )
     with websocket(server) as ws:
         _, pieces = begin(ws)
 
@@ -318,7 +328,12 @@ def test_a_grandchild(server):
 def test_while_another_thread_sends(server):
     """It holds the locks of the transport, in the middle of a frame."""
     server.connection(
-        read_bytes(100_000), mark("stalled"), gate("rest"), expect(), send(*answer("resp_1", "big")), expect_close()
+        read_bytes(100_000),
+        mark("stalled"),
+        gate("rest"),
+        expect(),
+        send(*answer("resp_1", "big")),
+        expect_close(),
     )
     server.connection(*childs())
     with websocket(server, limits=Limits(max_request_bytes=None)) as ws:
@@ -332,7 +347,9 @@ def test_while_another_thread_sends(server):
 
 def test_while_another_thread_waits(server):
     """It sits in the queue of its request."""
-    server.connection(expect(), mark("asked"), gate("rest"), send(*answer("resp_1", "late")), expect_close(1000))
+    server.connection(
+        expect(), mark("asked"), gate("rest"), send(*answer("resp_1", "late")), expect_close(1000)
+    )
     server.connection(*childs())
     with websocket(server) as ws:
         waiter = Task(ask, ws, "parent")

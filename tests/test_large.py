@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from shell import SECONDS, Task, answer, ask, completed, created, delta, websocket
+from shell import SECONDS, Task, answer, ask, completed, created, delta, join_readers, websocket
 
 from responses_ws import (
     ConcurrencyError,
@@ -31,11 +31,11 @@ from responses_ws.testing import (
     mark,
     ping,
     read_bytes,
-    repeat,
     reset,
     send,
 )
 
+MIB = 1024 * 1024
 LARGE = "0123456789abcdef" * 1_250_000
 """20 MB, more than the buffers of the kernel take."""
 
@@ -117,12 +117,15 @@ def test_a_second_request_does_not_come_between(server):
         assert first.result() == "whole"
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_busy_reading_is_not_dead(server):
     """While a request is on its way the ping clock does not run; the send clock does."""
-    timeouts = Timeouts(ping_interval=0.1, ping_timeout=0.1, send=SECONDS)
-    server.connection(read_bytes(1000), delay(0.6), expect(input=LARGE), send(*answer("resp_1", "slow")))
-    with websocket(server, limits=UNLIMITED, timeouts=timeouts) as ws:
-        assert ask(ws, LARGE) == "slow"
+    timeouts = Timeouts(ping_interval=0.2, ping_timeout=0.3, send=SECONDS)
+    server.connection(
+        read_bytes(1000), delay(1.2), expect(input=LARGE[: 5 * MIB]), send(*answer("resp_1", "slow"))
+    )
+    with websocket(server, timeouts=timeouts) as ws:
+        assert ask(ws, LARGE[: 5 * MIB]) == "slow"
     assert len(server.connections) == 1
 
 
@@ -190,11 +193,15 @@ def test_a_close_frame_behind_a_ping_that_cannot_be_answered_is_seen(server):
 
 @pytest.mark.parametrize("end", [reset(), eof(), close(1012)], ids=["reset", "eof", "close"])
 def test_an_end_in_the_middle_of_the_first_request_is_an_error(server, end):
-    """A new connection that fails is not replaced; nothing of the message was run."""
+    """A connection that was made for this call and fails is not replaced; nothing of the message was run."""
+    server.connection(gate("leave"), close(1001))
     server.connection(read_bytes(100_000), end, expect_gone())
     with websocket(server, limits=UNLIMITED) as ws:
+        server.open("leave")
+        assert server.connections[0].gone.wait(SECONDS)
+        join_readers()
         assert lost(ws).delivery is Delivery.NOT_SENT
-    assert len(server.connections) == 1
+    assert len(server.connections) == 2
     assert server.requests == []
 
 
@@ -239,7 +246,8 @@ def test_a_disconnect_in_the_middle_wakes_the_sender(server):
 
 def test_many_large_requests_one_after_the_other(server):
     """Nothing of one is left over for the next, in either direction."""
-    server.connection(repeat(3, expect(input=LARGE[:3_000_000]), send(*answer("resp_1", LARGE[:2_000_000]))))
+    asked, told = LARGE[: 3 * MIB], LARGE[: 2 * MIB]
+    turns = [(expect(input=asked), send(*answer(f"resp_{number}", told))) for number in range(3)]
+    server.connection(*(step for turn in turns for step in turn))
     with websocket(server) as ws:
-        for _ in range(3):
-            assert ask(ws, LARGE[:3_000_000]) == LARGE[:2_000_000]
+        assert [ask(ws, asked) for _ in turns] == [told] * 3

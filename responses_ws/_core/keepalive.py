@@ -26,6 +26,7 @@ class Keepalive:
         self._timeout = timeout
         self._heard_at = now
         self._pinged_at: float | None = None
+        self._was_sending = False
 
     def heard(self, now: float) -> None:
         """A byte came."""
@@ -38,9 +39,14 @@ class Keepalive:
         return None if due is None else max(0.0, due - now)
 
     def check(self, now: float, *, sending: bool) -> Verdict:
-        """What is due now. While a request is being written the peer may be too busy to answer."""
-        if sending and self._pinged_at is not None:
+        """What is due now.
+
+        While a request is being written the peer may be too busy to answer; it has the whole ``timeout``
+        once more when that is over.
+        """
+        if (sending or self._was_sending) and self._pinged_at is not None:
             self._pinged_at = now
+        self._was_sending = sending
         due = self._due()
         if due is None or now < due:
             return Verdict.ALIVE

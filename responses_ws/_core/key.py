@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from responses_ws._core.headers import check_key
 from responses_ws._core.secret import Secret
@@ -31,16 +32,16 @@ class KeySource:
 
     def __bool__(self) -> bool:
         """Whether a key will be sent."""
-        return bool(self._given)
+        return self._given not in (None, "")
 
     def check(self) -> None:
         """Refuse now what can be seen to be wrong now. Raises :class:`ConfigurationError`."""
-        if self._given and not callable(self._given):
+        if not callable(self._given) and self._given not in (None, ""):
             check_key(Secret(self._given))
 
     def secret(self) -> Secret | None:
         """The key of this moment; None for no key. Raises what the caller's function raises."""
-        if not self._given:
+        if self._given is None or self._given == "":
             return None
         secret = Secret(self._given() if callable(self._given) else self._given)
         if not isinstance(secret.reveal(), str):
@@ -49,3 +50,6 @@ class KeySource:
 
     def __repr__(self) -> str:
         return "KeySource('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a KeySource cannot be pickled")

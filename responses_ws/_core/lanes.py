@@ -72,7 +72,6 @@ REMEMBERED_RESPONSES = 32
 REMEMBERED_ITEM_SETS = 4
 MAX_NAMES = 4096
 
-
 Items = dict[str, bool]
 """The ids of a response's items, and whether each is done."""
 

@@ -6,6 +6,7 @@ caller waits for the outcome with a deadline of its own and can leave at any mom
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -21,7 +22,17 @@ from responses_ws.errors import ConnectionError
 __all__ = ["dial", "failure"]
 
 ANSWER = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2}\b[^\r\n]*)")
-SOCKET_OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+SYSTEM_SECONDS = 300.0
+"""More than systems try to connect. A socket in blocking mode would not notice that it is given up."""
+
+UNSENT_BYTES = 128 * 1024
+"""What the kernel may hold back of an upload. Without this it takes megabytes, and a pong waits behind them."""
+
+SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_NOTSENT_LOWAT", None), UNSENT_BYTES),
+)
 
 
 def dial(target: Target, deadline: Deadline, hold: Hold) -> socket.socket:
@@ -55,7 +66,7 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold, role: str = "
     for position, (family, kind, protocol, _, address) in enumerate(addresses):
         # An address that swallows packets must leave time for those after it.
         left = deadline.remaining()
-        share = Deadline(None if left is None else left / (len(addresses) - position))
+        share = Deadline((SYSTEM_SECONDS if left is None else left) / (len(addresses) - position))
         try:
             sock = socket.socket(family, kind, protocol)
         except OSError as error:  # a system without IPv6 may still be given its addresses
@@ -65,8 +76,9 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold, role: str = "
             hold(sock)
             set_timeout(sock, share)
             sock.connect(address)
-            for option in SOCKET_OPTIONS:
-                sock.setsockopt(*option)
+            # A socket that was shut down before it began to connect seems to be connected.
+            hold(sock)
+            _set_options(sock)
         except OSError as error:
             sock.close()
             last = error
@@ -78,15 +90,24 @@ def _connect(host: str, port: int, deadline: Deadline, hold: Hold, role: str = "
     raise ConnectionError(failure("connect to", f"{role}{host}:{port}", deadline, last)) from last
 
 
+def _set_options(sock: socket.socket) -> None:
+    """Set what this system knows; a connection works without any of it."""
+    for level, option, value in SOCKET_OPTIONS:
+        if option is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(level, option, value)
+
+
 def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadline: Deadline) -> None:
     """Ask an HTTP proxy for a tunnel (RFC 9110, 9.3.6). Any 2xx opens it, whatever its HTTP version."""
+    mask = Masker(net.proxy_secrets(proxy))
     try:
         send_all(sock, net.connect_request(proxy, host, port), deadline)
-        head, rest = read_head(sock, deadline, "the proxy")
+        head, rest = read_head(sock, deadline, "the proxy", mask)
     except (OSError, ConnectionError) as error:
         step = "open a tunnel through the proxy"
         raise ConnectionError(failure(step, f"{proxy.host}:{proxy.port}", deadline, error)) from error
-    answer = ANSWER.match(Masker(filter(None, [proxy.credentials]))(head))
+    answer = ANSWER.match(head)
     if answer is None:
         raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} gave an answer that is no HTTP")
     status = answer[1].decode("latin-1").strip()

@@ -21,7 +21,7 @@ from responses_ws.errors import ConfigurationError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Proxy", "connect_request", "proxy_for", "tls_context"]
+__all__ = ["Proxy", "connect_request", "proxy_for", "proxy_secrets", "tls_context"]
 
 HTTP_PORT = 80
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -72,6 +72,15 @@ def connect_request(proxy: Proxy, host: str, port: int) -> memoryview:
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     opening = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n".encode("ascii")
     return memoryview(b"%b%b\r\n" % (opening, _authorization(proxy)))
+
+
+def proxy_secrets(proxy: Proxy) -> tuple[Secret, ...]:
+    """What must be masked when the proxy echoes it: the credentials, as they are sent, and the password."""
+    if proxy.credentials is None:
+        return ()
+    sent = Secret(_basic(proxy.credentials).decode())
+    password = Secret(proxy.credentials.reveal().partition(":")[2])
+    return tuple(secret for secret in (proxy.credentials, sent, password) if secret)
 
 
 def tls_context() -> ssl.SSLContext:
@@ -157,7 +166,11 @@ def _authorization(proxy: Proxy) -> bytes:
     """RFC 7617, with the credentials in UTF-8."""
     if proxy.credentials is None:
         return b""
-    return b"Proxy-Authorization: Basic %b\r\n" % base64.b64encode(proxy.credentials.reveal().encode())
+    return b"Proxy-Authorization: Basic %b\r\n" % _basic(proxy.credentials)
+
+
+def _basic(credentials: Secret) -> bytes:
+    return base64.b64encode(credentials.reveal().encode())
 
 
 def _context_of_variable() -> ssl.SSLContext | None:

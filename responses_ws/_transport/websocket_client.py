@@ -28,6 +28,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024
 MAX_BODY_SECONDS = 2.0
 READ_BYTES = 16 * 1024
+END_OF_HEAD = b"\r\n\r\n"
 FRAGMENT_BYTES = 64 * 1024
 
 SWITCHING = re.compile(rb"HTTP/1\.[1-9] 101[ \r]")
@@ -114,8 +115,8 @@ class _Head:
         return self._answer.read(count)
 
     def _read_answer(self) -> bytes:
-        head, self._rest = read_head(self._sock, self._deadline, "the server")
-        head = Masker(self._target.secrets)(head)
+        mask = Masker(self._target.secrets)
+        head, self._rest = read_head(self._sock, self._deadline, "the server", mask)
         if not SWITCHING.match(head):
             raise refusal(head + self._rest, self._sock, self._target, self._deadline)
         # websocket-client expects UTF-8 where HTTP speaks latin-1, and takes a line of spaces for the last.
@@ -145,24 +146,23 @@ def set_timeout(sock: socket.socket, deadline: Deadline) -> None:
     sock.settimeout(deadline.remaining())
 
 
-def read_head(sock: socket.socket, deadline: Deadline, peer: str) -> tuple[bytes, bytes]:
+def read_head(sock: socket.socket, deadline: Deadline, peer: str, mask: Masker) -> tuple[bytes, bytes]:
     """Read an HTTP response head, at most :data:`MAX_HEAD_BYTES`; return it and the bytes read beyond it.
 
     :param peer: who answers, for the text of an error.
+    :param mask: applied to both.
     """
-    data = b""
+    received = io.BytesIO()  # and no variable: what is not masked yet must not be in a traceback with locals
     while True:
-        head, found, rest = data.partition(b"\r\n\r\n")
-        if found:
-            return head + found, rest
-        if len(data) > MAX_HEAD_BYTES:
+        length = received.getvalue().find(END_OF_HEAD) + len(END_OF_HEAD)
+        if length >= len(END_OF_HEAD):
+            return mask(received.getvalue()[:length]), mask(received.getvalue()[length:])
+        if received.tell() > MAX_HEAD_BYTES:
             raise HandshakeError(f"{peer} sent an answer with a head of more than {MAX_HEAD_BYTES} bytes")
         set_timeout(sock, deadline)
-        piece = sock.recv(READ_BYTES)
-        if not piece:
-            said = "without an answer" if not data else "in the middle of its answer"
+        if not received.write(sock.recv(READ_BYTES)):
+            said = "in the middle of its answer" if received.tell() else "without an answer"
             raise HandshakeError(f"{peer} closed the connection {said}")
-        data += piece
 
 
 def refusal(begun: bytes, sock: socket.socket, target: Target, deadline: Deadline) -> Exception:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from responses_ws._core.lanes import MAX_NAMES, MOVES, Lanes, Request, State
 from responses_ws.errors import ConcurrencyError, Delivery
@@ -85,7 +79,11 @@ STEERED = event("response.steer.accepted", steer={"id": "steer_1", "previous_res
 
 
 def on(lane: str, *events: Event) -> list[Event]:
-    return [{**found, "stream_id": lane} for found in events]
+    return [at(lane, found) for found in events]
+
+
+def at(lane: str | None, found: Event) -> Event:
+    return found if lane is None else {**found, "stream_id": lane}
 
 
 # -- the steps of a table
@@ -653,10 +651,10 @@ TURNS: dict[str, list[Step]] = {
         gets(1, delta("m1")),
         is_busy(None, "a", "b"),
         ends(1, completed("r1")),
-        ends(3, *on("b", completed("r3"))),
+        ends(3, at("b", completed("r3"))),
         is_busy("a"),
         drops(*on("b", delta("m3")), delta("m1")),
-        ends(2, *on("a", completed("r2"))),
+        ends(2, at("a", completed("r2"))),
         is_busy(),
     ],
     "a stream_id of null is the default lane": [
@@ -709,7 +707,7 @@ TURNS: dict[str, list[Step]] = {
     "an error with stream_id among many": [
         asks(1),
         asks(2, "a"),
-        ends(2, *on("a", error()), REJECTED),
+        ends(2, at("a", error()), REJECTED),
         answers(1, "r1", "m1"),
     ],
     "an error without stream_id among many": [
@@ -741,7 +739,7 @@ TURNS: dict[str, list[Step]] = {
     "the age limit at once": [asks(1), breaks(error("websocket_connection_limit_reached")), loses(1)],
     "the age limit at rest": [breaks(error("websocket_connection_limit_reached"))],
     "the age limit before anything is sent": [opens(1), breaks(error("websocket_connection_limit_reached"))],
-    "the age limit on a lane": [asks(1, "a"), breaks(*on("a", error("websocket_connection_limit_reached")))],
+    "the age limit on a lane": [asks(1, "a"), breaks(at("a", error("websocket_connection_limit_reached")))],
     # -- taking, leaving and losing a lane
     "a second request is refused": [
         opens(1),
@@ -1159,14 +1157,14 @@ def test_any_events_are_routed_to_a_request_that_runs(events: list[Event]) -> No
 class Answer:
     """What a server sends for one request: its events in order, and how many of them precede the last.
 
-    Now and then it leaves events out. Of two kinds of servers, those with one response id for a whole connection
-    and those whose item ids begin anew in each response, the opening and the announcements are not left out:
-    without them nobody could tell what belongs to what.
+    Now and then it leaves events out. With one response id for a whole connection, or item ids that begin
+    anew in each response, the opening and the announcements stay: nobody could tell what belongs to what.
     """
 
-    def __init__(self, request: Request, number: int, chance: random.Random) -> None:
+    def __init__(
+        self, request: Request, number: int, chance: random.Random, *, one_id: bool, same_items: bool
+    ) -> None:
         self.request = request
-        one_id, same_items = chance.choice([(False, False), (True, False), (False, True)])
         self._chance = chance
         self._response = "resp" if one_id else f"resp_{number}"
         self._item = "msg" if same_items else f"msg_{number}"
@@ -1215,9 +1213,13 @@ class Turns(RuleBasedStateMachine):
         self.lanes.open(unused)
         self.lanes.release(unused)
 
-    @initialize(chance=st.randoms(use_true_random=False))
-    def begin(self, chance: random.Random) -> None:
-        self.chance = chance
+    @initialize(
+        chance=st.randoms(use_true_random=False), ids=st.sampled_from(["unique", "one_id", "same_items"])
+    )
+    def begin(self, chance: random.Random, ids: str) -> None:
+        self.make = functools.partial(
+            Answer, chance=chance, one_id=ids == "one_id", same_items=ids == "same_items"
+        )
 
     def all(self, *states: State) -> list[Request]:
         return [request for request in self.requests if request.state in states]
@@ -1258,7 +1260,7 @@ class Turns(RuleBasedStateMachine):
         if request is None or request.state is not State.SENDING:
             return
         if all(answer.request is not request for answer in self.server[lane]):
-            self.server[lane].append(Answer(request, next(self.count), self.chance))
+            self.server[lane].append(self.make(request, next(self.count)))
         if noticed:
             self.lanes.sent(request)
 
@@ -1274,7 +1276,7 @@ class Turns(RuleBasedStateMachine):
             request.abandoned = True
             if at_once and request.state is State.QUEUED:
                 self.lanes.release(request)
-                assert request.state is State.DONE
+                assert is_over(request)
 
     @rule(again=st.booleans())
     def lose(self, again: bool) -> None:
@@ -1310,7 +1312,7 @@ class Turns(RuleBasedStateMachine):
 
     def emit(self, answer: Answer) -> None:
         lane = answer.request.lane
-        found = answer.events.pop(0) if lane is None else {**answer.events.pop(0), "stream_id": lane}
+        found = at(lane, answer.events.pop(0))
         if not answer.events:
             self.server[lane].remove(answer)
         is_last, is_late = answer.before_last == 0, answer.before_last < 0
@@ -1323,7 +1325,7 @@ class Turns(RuleBasedStateMachine):
             return
         assert self.lanes.connection_error is None
         assert owner is (None if is_late else answer.request)
-        assert is_late or is_last is (answer.request.state is State.DONE)
+        assert is_late or is_last is is_over(answer.request)
         if is_last:
             self.ended.append(answer.request)
 
@@ -1351,11 +1353,7 @@ class Turns(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When all is sent and answered, every request has ended, and every lane is free."""
         for name in self.NAMES:
-            while self.all(State.SENDING, State.SENT, State.STARTED) and self.owner(name) in self.running(
-                name
-            ):
-                self.arrive(name, noticed=True)
-                self.finish(name)
+            self.arrive(name, noticed=True)
             while self.server[name]:
                 self.emit(self.server[name][0])
             for request in self.holders(name):
@@ -1364,9 +1362,6 @@ class Turns(RuleBasedStateMachine):
             assert not self.lanes.busy(name)
             assert self.lanes.open(Request(name))
         assert not self.lanes.running()
-
-    def running(self, lane: str | None) -> list[Request]:
-        return [request for request in self.holders(lane) if request.state is not State.QUEUED]
 
 
 def is_left(request: Request) -> bool:

@@ -291,7 +291,7 @@ def test_connecting_can_be_called_off_at_any_step(swallowing, step):
     """Another thread aborts the socket; the error comes at once, and nothing stays open."""
     link = Link(None)
     there = threading.Event()
-    wanted = 2 if step == "secure" else 1
+    wanted = {"connect": 1, "secure": 3}.get(step, 2)
 
     def hold(sock: socket.socket) -> None:
         nonlocal wanted
@@ -311,7 +311,22 @@ def test_connecting_can_be_called_off_at_any_step(swallowing, step):
         assert isinstance(error, ConnectionError)
 
 
-@pytest.mark.parametrize("held", [1, 2])
+@pytest.mark.parametrize("seconds", [None, SECONDS])
+def test_connecting_that_is_called_off_before_it_begins_ends_at_once(swallowing, seconds):
+    """A shutdown in the moment between the socket's making and its connecting is not lost."""
+    link = Link(None)
+
+    def hold(sock: socket.socket) -> None:
+        link.hold(sock)
+        link.abort()
+
+    begun = time.monotonic()
+    with pytest.raises(ConnectionError):
+        SocketTransport.connect(Target(f"ws://{LOOPBACK}:{swallowing}/x"), Deadline(seconds), hold)
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize("held", [1, 3])
 def test_connecting_that_was_called_off_before_a_step_goes_no_further(held):
     """A socket that comes too late is closed and not used."""
     link = Link(None)
@@ -324,7 +339,7 @@ def test_connecting_that_was_called_off_before_a_step_goes_no_further(held):
         link.hold(sock)
 
     with ScriptedServer(tls=True) as server:
-        if held == 2:
+        if held > 1:
             server.connection()
         with pytest.raises(ConnectionError, match="given up"):
             dial(target_of(server), Deadline(SECONDS), hold)

@@ -57,7 +57,7 @@ PATTERN = b"".join(b"%08x" % place for place in range(FRAGMENT_BYTES // 8 + 1))
 
 @pytest.fixture(params=[False, True], ids=["ws", "wss"])
 def server(request):
-    with ScriptedServer(tls=request.param) as server:
+    with ScriptedServer(tls=request.param, receive_buffer=64 * KIB) as server:
         yield server
 
 
@@ -294,17 +294,16 @@ def test_no_fragment_is_larger_than_64_kib():
     assert [piece.fin for piece in frames] == [False] * 4 + [True]
 
 
-def test_a_ping_in_the_middle_of_an_upload_is_answered_before_its_end():
+def test_a_ping_in_the_middle_of_an_upload_is_answered_before_its_end(server):
     """20 MB to a peer that reads slowly: the pong goes between two fragments."""
     message = message_of(20_000_000)
-    with ScriptedServer(receive_buffer=16 * KIB) as server:
-        server.connection(read_bytes(500_000), ping(b"mid"), expect_pong(b"mid"), expect(), mark("met"))
-        with opened(server) as transport, Reading(transport):
-            transport.send(message)
-            server.wait_for("met", SECONDS)
-        arrived = [entry for entry in server.log if entry.direction == "in"]
-        assert [entry.kind for entry in arrived[:3]] == ["handshake", "pong", "text"]
-        assert arrived[2].data == message
+    server.connection(read_bytes(500_000), ping(b"mid"), expect_pong(b"mid"), expect(), mark("met"))
+    with opened(server) as transport, Reading(transport):
+        transport.send(message)
+        server.wait_for("met", SECONDS)
+    arrived = [entry for entry in server.log if entry.direction == "in"]
+    assert [entry.kind for entry in arrived[:3]] == ["handshake", "pong", "text"]
+    assert arrived[2].data == message
 
 
 def test_a_pong_waits_for_one_fragment_at_most():
@@ -334,6 +333,26 @@ def wait_until(done: Any) -> None:
     while not done():
         assert time.monotonic() < until, "it did not come so far"
         threading.Event().wait(0.001)
+
+
+def test_a_pong_waits_behind_little_that_the_kernel_holds(server):
+    """The kernel would take megabytes of an upload, and over a slow link a pong would come too late."""
+    behind: list[int] = []
+
+    def measure(connection: Any) -> None:
+        before = connection._wire.received
+        connection.send_ping(b"x")
+        connection.receive_pong()
+        behind.append(connection._wire.received - before)
+
+    server.connection(read_bytes(1000), gate("full"), run(measure), expect(), mark("met"))
+    with opened(server) as transport, Reading(transport):
+        sender = Task(transport.send, message_of(20_000_000))
+        wait_until(lambda: is_blocked(transport))
+        server.open("full")
+        sender.result()
+        server.wait_for("met")
+    assert behind[0] < 2_000_000
 
 
 @pytest.mark.parametrize("pinged", [False, True], ids=["events", "events and pings"])
