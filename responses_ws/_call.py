@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import enum
 import queue
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.events import Event
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["READY", "WOKEN", "Batch", "Call", "End", "Mark", "wait_for"]
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Events of one response, in order.
 
@@ -25,28 +24,33 @@ class Batch:
     :param size: bytes on the wire.
     """
 
-    events: list[Event]
-    terminal: Event | None
-    size: int
+    __slots__ = ("events", "size", "terminal")
+
+    def __init__(self, events: list[Event], terminal: Event | None, size: int) -> None:
+        self.events = events
+        self.terminal = terminal
+        self.size = size
 
 
-@dataclass(frozen=True, slots=True)
 class End:
     """No more will come: the connection ended, or the response was given up."""
 
-    cause: ResponsesWSError
-    delivery: Delivery
+    __slots__ = ("cause", "delivery")
+
+    def __init__(self, cause: ResponsesWSError, delivery: Delivery) -> None:
+        self.cause = cause
+        self.delivery = delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(enum.Enum):
     """A word to a waiting thread."""
 
-    meaning: str
+    READY = "go on"
+    WOKEN = "look at your flags"
 
 
-READY = Mark("go on")
-WOKEN = Mark("look at your flags")
+READY = Mark.READY
+WOKEN = Mark.WOKEN
 
 
 class Call(Request):

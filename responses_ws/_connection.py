@@ -7,6 +7,7 @@ its reader still delivers is let in, and each request that was running on it has
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from typing import cast
 from responses_ws._call import READY, Batch, Call, wait_for
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes, Request, State
-from responses_ws._link import Link, run
+from responses_ws._link import Link, connecting, run
 from responses_ws._transport.base import Connector, Target
 from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.errors import (
@@ -43,6 +44,7 @@ logger = logging.getLogger("responses_ws")
 
 THREAD_START_SECONDS = 2.0
 RELEASE_SECONDS = 0.2
+EXIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +101,9 @@ class Connection:
         """
         link = Link(self._max_age)
         try:
-            with self.lock:
-                before = self.link
-                if before is not None and self.opened:
-                    return before
-                if self.dialing is not None:
-                    raise ConcurrencyError("another thread is connecting")
-                if self.disconnects != disconnects:
-                    raise ConnectionError("connecting was given up")
-                self.generation += 1
-                link.generation = self.generation
-                self.dialing = link
+            before = self._begin(link, disconnects)
             if before is not None:
-                # A disconnect() is under way, or was interrupted.
-                self._give_up(before, ConnectionLost("the connection was closed by disconnect()"))
+                return before
             self._dial(link, connector, target, deadline)
             self._install(link)
         except BaseException:
@@ -125,9 +116,27 @@ class Connection:
         logger.debug("connection %d is open", link.generation)
         return link
 
+    def _begin(self, link: Link, disconnects: int) -> Link | None:
+        """Make the link the one that is connecting, unless there is an open one, which is returned."""
+        with self.lock:
+            before = self.link
+            if before is not None and self.opened:
+                return before
+            if self.dialing is not None:
+                raise ConcurrencyError("another thread is connecting")
+            if self.disconnects != disconnects:
+                raise ConnectionError("connecting was given up")
+            self.generation += 1
+            link.generation = self.generation
+            self.dialing = link
+        if before is not None:
+            # A disconnect() is under way, or was interrupted.
+            self._give_up(before, ConnectionLost("the connection was closed by disconnect()"))
+        return None
+
     def _dial(self, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
         """Start the reader, which connects first, and wait for how that ends."""
-        _forget_in_children(self)
+        _watch(self)
         link.thread = threading.Thread(
             target=run,
             args=(self, link, connector, target, deadline),
@@ -138,14 +147,15 @@ class Connection:
             link.thread.start()
         except RuntimeError as error:
             raise ConnectionError(f"the reader thread could not be started: {error}") from error
-        outcome = wait_for(link.outcome, THREAD_START_SECONDS)
+        outcomes = link.outcome
+        outcome = wait_for(outcomes, THREAD_START_SECONDS)
         if outcome is None:
             raise ConnectionError(
                 "the reader thread did not start; uWSGI runs threads with --enable-threads only"
             )
         if outcome is READY:
             # The reader gives up at the deadline too, and knows the step; only a look-up can outlast it.
-            outcome = wait_for(link.outcome, deadline.remaining()) or wait_for(link.outcome, RELEASE_SECONDS)
+            outcome = wait_for(outcomes, deadline.remaining()) or wait_for(outcomes, RELEASE_SECONDS)
         if outcome is None:
             raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
         if isinstance(outcome, BaseException):
@@ -218,7 +228,7 @@ class Connection:
         """The connection broke under the request. What the server said before that is the better reason."""
         if isinstance(error, ConnectionLost):
             link.join(RELEASE_SECONDS)
-        # Kept without its traceback, which would tie the frames of this thread, and the stream in them, to it.
+        # Kept without its traceback, which ties the frames of this thread, and the stream in them, to it.
         self._give_up(link, bare(error))
         with self.lock:
             if call.state is State.SENDING:
@@ -286,7 +296,7 @@ class Connection:
         self._give_up(link, ConnectionLost("the connection reached its age"))
 
     def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
-        """End a link from this side. Once it is aborted its reader completes what an interrupt leaves undone."""
+        """End a link from this side. Its reader, once aborted, completes what an interrupt leaves undone."""
         link.abort(cause)
         self.end(link, cause)
 
@@ -436,17 +446,25 @@ _living: weakref.WeakSet[Connection] = weakref.WeakSet()
 _hooks: list[str] = []
 
 
-def _forget_in_children(connection: Connection) -> None:
-    """From its first connect on, a connection is forgotten in every forked child.
+def _watch(connection: Connection) -> None:
+    """From its first connect on, a connection is told of forks and of the interpreter's end.
 
-    The hook is set at the first use and not at import: a process that never connects has none.
+    The hooks are set at the first use and not at import: a process that never connects has none.
     """
-    if not _hooks and hasattr(os, "register_at_fork"):
-        _hooks.append("after_in_child")
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+    if not _hooks:
+        _hooks.append("set")
+        atexit.register(_before_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
     _living.add(connection)
 
 
 def _after_fork_in_child() -> None:
     for connection in list(_living):
         connection.forget()
+
+
+def _before_exit() -> None:
+    deadline = Deadline(EXIT_SECONDS)
+    for link in list(connecting):
+        link.stop(deadline)

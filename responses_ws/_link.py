@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import queue
-import random
 import socket
 import threading
 import time
@@ -25,7 +24,7 @@ from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, 
 if TYPE_CHECKING:
     from responses_ws._connection import Connection
 
-__all__ = ["Link", "run"]
+__all__ = ["Link", "connecting", "run"]
 
 logger = logging.getLogger("responses_ws")
 
@@ -49,9 +48,7 @@ class Link:
         self.cause: ResponsesWSError | None = None
         self.outcome: queue.SimpleQueue[BaseException | Mark] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
-        # Jitter keeps a hundred connections of one start from being replaced in one second.
-        age = None if max_age is None else max_age * random.uniform(1 - ROTATION_JITTER, 1)  # noqa: S311
-        self.rotate_at = None if age is None else time.monotonic() + age
+        self.rotate_at = None if max_age is None else time.monotonic() + _with_jitter(max_age)
         self.aborted = False
         self._pid = os.getpid()
         self._socket: socket.socket | None = None
@@ -88,6 +85,12 @@ class Link:
         elif self._socket is not None:
             self._socket.close()
 
+    def stop(self, deadline: Deadline) -> None:
+        """The interpreter ends while the link connects. Nobody is told, who could only print an error."""
+        self.outcome = queue.SimpleQueue()
+        self.abort()
+        self.join(deadline.remaining())
+
     def join(self, seconds: float | None) -> None:
         """Wait for the reader's end, at most so many seconds (None: for ever)."""
         deadline = Deadline(seconds)
@@ -95,14 +98,29 @@ class Link:
             self.thread.join(deadline.remaining(SLICE_SECONDS))
 
 
+def _with_jitter(age: float) -> float:
+    """Jitter keeps a hundred connections of one start from being replaced in one second."""
+    import random
+
+    return age * random.uniform(1 - ROTATION_JITTER, 1)  # noqa: S311
+
+
+connecting: set[Link] = set()
+"""Links whose thread may be inside OpenSSL for long, reading certificates, where the end of the process would
+crash it. The reader of an open link sleeps outside of OpenSSL."""
+
+
 def run(connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
     """The reader thread: connect, read, end."""
     link.outcome.put(READY)
+    connecting.add(link)
     try:
         transport = connector.connect(target, deadline, link.hold)
     except BaseException as error:
         link.outcome.put(error)
         return
+    finally:
+        connecting.discard(link)
     link.transport = transport
     if link.aborted:
         # The abort came before there was a transport to abort.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocket"]
 
 DEFAULT_API_BASE = "https://api.openai.com/v1"
-USER_AGENT = f"responses_ws/{__version__} python/{platform.python_version()}"
+USER_AGENT = f"responses_ws/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 UNREAD = frozenset({1008, 1009})
 """Close codes that say what was wrong with the request; sending it again would meet the same."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,12 @@ import pytest
 
 SETTLE_SECONDS = 5.0
 DESCRIPTORS = "/proc/self/fd"
+
+
+def pytest_configure() -> None:
+    """A shell's background job is born deaf to Ctrl-C, which some tests send to their own process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def open_descriptors() -> dict[str, str]:

@@ -96,13 +96,30 @@ while not ws.in_flight or ws._connection.lanes.running() == []:
         (optional(read_bytes(100_000), gate("never")),),
     ),
     "a thread connects": (
-        """
-ws = websocket()
-in_a_thread(ws.connect)
-while threading.active_count() < 3:
-    time.sleep(0.001)
-""",
+        "ws = websocket(); in_a_thread(ws.connect); sys.stdin.readline()",
         (hang(),),
+    ),
+    "connecting was interrupted": (
+        """
+import os, signal, ssl
+reading, read = threading.Event(), ssl.create_default_context
+
+def read_for_long(**options):
+    reading.set()
+    return [read(**options) for _ in range(10)][0]
+
+def interrupt():
+    reading.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+ssl.create_default_context = read_for_long
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    websocket().connect()
+except KeyboardInterrupt:
+    pass
+""",
+        (expect_gone(),),
     ),
     "a dead peer": (
         "ws = websocket().connect(); in_a_thread(ws.stream(model='m', input='hi').run)",
@@ -152,13 +169,20 @@ class Program:
     def __init__(self, server: ScriptedServer, text: str) -> None:
         environment = os.environ | {"SSL_CERT_FILE": server.ca_file or ""}
         prologue = PROLOGUE.format(key=KEY, url=server.url)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-X", "dev", "-W", "error", "-c", prologue + text + EPILOGUE],
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def go_on(self) -> None:
+        """Let it read a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
 
     def leave(self) -> tuple[float, int, str]:
         """Seconds from its last line to its end, its exit code, and what it wrote to stderr."""
@@ -186,7 +210,11 @@ def test_the_interpreter_ends_at_once_and_without_a_word(server, name):
     text, script = PROGRAMS[name]
     for _ in range(20 if name == "twenty connections" else bool(script)):
         server.connection(*script)
-    took, code, errors = Program(server, text).leave()
+    program = Program(server, text)
+    if name == "a thread connects":
+        until(lambda: server.connections and server.connections[0].headers)
+        program.go_on()
+    took, code, errors = program.leave()
     assert (code, errors) == (0, "")
     assert took < AT_ONCE
 

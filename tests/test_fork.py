@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from shell import KEY, SECONDS, Task, answer, ask, completed, created, delta, websocket
+from shell import KEY, SECONDS, Task, answer, ask, completed, created, delta, until, websocket
 
 from responses_ws import (
     ConnectionLost,
@@ -77,7 +77,7 @@ class Child:
             if not select.select([self._reading], [], [], SECONDS)[0]:
                 os.kill(self.pid, signal.SIGKILL)
                 raise AssertionError("the child hangs")
-            result, error = pickle.loads(os.read(self._reading, MEBIBYTE))
+            result, error = pickle.loads(os.read(self._reading, MEBIBYTE))  # noqa: S301
         finally:
             os.close(self._reading)
             os.waitpid(self.pid, 0)
@@ -109,7 +109,7 @@ def childs() -> tuple[Step, ...]:
 
 @pytest.fixture(params=[False, True], ids=["ws", "wss"])
 def server(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
-    with ScriptedServer(tls=request.param) as server:
+    with ScriptedServer(tls=request.param, receive_buffer=65536) as server:
         yield server
 
 
@@ -241,8 +241,7 @@ def test_an_answer_that_was_complete_before_the_fork_is_the_childs_too(server):
         stream = ws.stream(model="m", input="parent")
         server.wait_for("sent")
         call = stream._call
-        while call.state.value != "done":
-            threading.Event().wait(0.001)
+        until(lambda: call.state.value == "done")
         assert Child(lambda: stream.message.content).result() == "whole"
         assert stream.message.content == "whole"
 
@@ -276,13 +275,11 @@ def test_what_was_not_stored_is_the_parents_alone(server):
         send(*answer("resp_2", "for the parent")),
         expect_close(1000),
     )
-    unchained = {"input": "child"}
     server.connection(
         expect(lambda message: message["input"] == "child" and "previous_response_id" not in message),
         send(*answer("resp_3", "for the child")),
         expect_gone(),
     )
-    assert unchained
     with websocket(server) as ws:
         ask(ws, "before", store=False)
         assert Child(lambda: ask(ws, "child")).result() == "for the child"
@@ -337,7 +334,7 @@ def test_while_another_thread_sends(server):
     )
     server.connection(*childs())
     with websocket(server, limits=Limits(max_request_bytes=None)) as ws:
-        sender = Task(ask, ws, "x" * 20_000_000)
+        sender = Task(ask, ws, "x" * 5_000_000)
         server.wait_for("stalled")
         assert Child(lambda: ask(ws, "child")).result() == "for the child"
         assert heard_from(server, 1) == []
@@ -365,7 +362,7 @@ def test_while_another_thread_connects(server):
     server.connection(*childs())
     ws = websocket(server, timeouts=Timeouts(connect=None))
     connecting = Task(ws.connect)
-    wait_for_request(server)
+    until(lambda: server.connections and server.connections[0].headers)
 
     def in_the_child() -> str:
         with pytest.raises(Exception, match="not connected"):
@@ -377,11 +374,6 @@ def test_while_another_thread_connects(server):
     assert heard_from(server, 1) == []
     ws.disconnect()
     connecting.error()
-
-
-def wait_for_request(server: ScriptedServer) -> None:
-    while not (server.connections and server.connections[0].headers):
-        threading.Event().wait(0.001)
 
 
 @pytest.mark.parametrize("which", ["the connection's", "the TLS guard", "the frame lock", "the message lock"])
@@ -520,7 +512,7 @@ def test_however_the_child_ends(end):
         server.connection(*childs())
         program = PROGRAM.format(key=KEY, url=server.url, fork=ENDS[end])
         environment = os.environ | {"SSL_CERT_FILE": server.ca_file or ""}
-        parent = subprocess.Popen(
+        parent = subprocess.Popen(  # noqa: S603
             [sys.executable, "-X", "dev", "-W", "error", "-c", program],
             env=environment,
             stdin=subprocess.PIPE,

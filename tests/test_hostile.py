@@ -24,14 +24,11 @@ from responses_ws import (
     ProtocolError,
     ResponseError,
     ResponsesWSError,
-    Timeouts,
     WebSocket,
 )
 from responses_ws.testing import (
     Connection,
-    Model,
     ScriptedServer,
-    Step,
     accept,
     close,
     expect,
@@ -39,14 +36,10 @@ from responses_ws.testing import (
     expect_gone,
     fragments,
     frame,
-    gate,
     hang,
-    mark,
-    ping,
     raw,
     raw_handshake,
     refuse,
-    reset,
     run,
     send,
     send_binary,
@@ -71,7 +64,10 @@ def plain() -> Iterator[ScriptedServer]:
 
 
 def nested(opening: str, closing: str, depth: int = 10_000) -> bytes:
-    return b'{"type":"response.created","response":%b%b}' % (opening.encode() * depth, closing.encode() * depth)
+    return b'{"type":"response.created","response":%b%b}' % (
+        opening.encode() * depth,
+        closing.encode() * depth,
+    )
 
 
 MESSAGES = [
@@ -79,7 +75,9 @@ MESSAGES = [
     pytest.param(raw(frame(b"{", length=4 * GIB)), PayloadTooLarge, 1009, id="header of 4 GiB and a byte"),
     pytest.param(raw(frame(b"", length=(1 << 63) - 1)), PayloadTooLarge, 1009, id="header of 8 EiB"),
     pytest.param(raw(frame(b"", length=1 << 63)), ProtocolError, 1002, id="length with the highest bit"),
-    pytest.param(raw(frame(b"x", fin=False) + frame(b"", opcode=0, length=4 * GIB)), PayloadTooLarge, 1009, id="part"),
+    pytest.param(
+        raw(frame(b"x", fin=False) + frame(b"", opcode=0, length=4 * GIB)), PayloadTooLarge, 1009, id="part"
+    ),
     pytest.param(fragments(b"x" * (MIB + 1), 50_000), PayloadTooLarge, 1009, id="sum of fragments"),
     pytest.param(send(nested("[", "]")), ProtocolError, 1008, id="10,000 arrays"),
     pytest.param(send(nested('{"a":', "}")), ProtocolError, 1008, id="10,000 objects"),
@@ -95,7 +93,9 @@ MESSAGES = [
     pytest.param(send("not JSON"), ProtocolError, 1008, id="no JSON"),
     pytest.param(raw(frame(b'{"type":"\xff"}')), ProtocolError, 1007, id="no UTF-8"),
     pytest.param(raw(frame(b'{"type":"\xed\xa0\x80"}')), ProtocolError, 1007, id="a surrogate in UTF-8"),
-    pytest.param(raw(frame(b'"\xc3', fin=False) + frame(b'x"', opcode=0)), ProtocolError, 1007, id="half a character"),
+    pytest.param(
+        raw(frame(b'"\xc3', fin=False) + frame(b'x"', opcode=0)), ProtocolError, 1007, id="half a character"
+    ),
     pytest.param(send_binary(b'{"type":"response.created"}'), ProtocolError, 1003, id="a binary message"),
     pytest.param(raw(frame(b"{}", masked=True)), ProtocolError, 1002, id="a masked frame"),
     pytest.param(raw(frame(b"{}", rsv=4)), ProtocolError, 1002, id="a compressed frame"),
@@ -145,7 +145,9 @@ def test_at_rest_it_costs_the_connection_and_no_call(plain, step, kind, code):
 
 def test_nothing_that_follows_a_fault_is_believed(plain):
     """A right event behind a wrong frame, in the same packet, belongs to nobody."""
-    good = b"".join(frame(event.encode()) for event in ('{"type":"response.completed","response":{"id":"r"}}',))
+    good = b"".join(
+        frame(event.encode()) for event in ('{"type":"response.completed","response":{"id":"r"}}',)
+    )
     plain.connection(expect(), raw(frame(b"[]") + good), expect_close(1008))
     with websocket(plain) as ws, pytest.raises(ProtocolError):
         ask(ws)
@@ -199,7 +201,9 @@ def test_a_flood_takes_no_more_than_the_limit(plain, piece):
 
 def test_a_flood_of_pings_is_no_answer(plain):
     """Pings without end neither fill the memory nor count as events of the response."""
-    plain.connection(expect(), run(flood(frame(b"p" * 100, opcode=Opcode.PING), 2 * MIB)), send(*answer("r", "late")))
+    plain.connection(
+        expect(), run(flood(frame(b"p" * 100, opcode=Opcode.PING), 2 * MIB)), send(*answer("r", "late"))
+    )
     with websocket(plain) as ws:
         tracemalloc.start()
         try:
@@ -236,7 +240,9 @@ HANDSHAKES = [
     pytest.param(raw_handshake(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), HandshakeError, id="bare 101"),
     pytest.param(accept({"Sec-WebSocket-Extensions": "permessage-deflate"}), HandshakeError, id="extension"),
     pytest.param(accept({"Sec-WebSocket-Protocol": "realtime"}), HandshakeError, id="subprotocol"),
-    pytest.param(accept({"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}), HandshakeError, id="accept"),
+    pytest.param(
+        accept({"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}), HandshakeError, id="accept"
+    ),
     pytest.param(accept({"Upgrade": "h2c"}), HandshakeError, id="upgrade"),
     pytest.param(accept({"Connection": "close"}), HandshakeError, id="connection"),
     pytest.param(raw_handshake(b"\x00\xff\x00\xff" * 10 + b"\r\n\r\n"), HandshakeError, id="garbage"),
@@ -272,7 +278,9 @@ def test_a_redirect_takes_neither_key_nor_prompt_along():
             with pytest.raises(ConnectionLost):
                 ask(ws, "a secret prompt")
             for status in (301, 302, 303, 307, 308):
-                with pytest.raises(HandshakeError, match=f"redirects the upgrade to 127.0.0.1 .{status} ") as caught:
+                with pytest.raises(
+                    HandshakeError, match=f"redirects the upgrade to 127.0.0.1 .{status} "
+                ) as caught:
                     ask(ws, "a secret prompt")
                 assert caught.value.status == status
         assert other.connections == []
@@ -280,7 +288,10 @@ def test_a_redirect_takes_neither_key_nor_prompt_along():
 
 @pytest.mark.parametrize(
     "data",
-    [b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"y" * 5000, b"HTTP/1.1 503 No\r\nContent-Length: 5000\r\n\r\n" + b"y" * 5000],
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"y" * 5000,
+        b"HTTP/1.1 503 No\r\nContent-Length: 5000\r\n\r\n" + b"y" * 5000,
+    ],
     ids=["head", "body"],
 )
 def test_a_handshake_that_trickles_ends_at_the_deadline(server, data):
@@ -309,7 +320,9 @@ def test_a_handshake_that_hangs_says_so(server):
     """The class and the text do not depend on which thread looks at its clock first."""
     for _ in range(5):
         server.connection(hang())
-        with pytest.raises(HandshakeError, match=r"could not upgrade the connection to .* within 0\.05 seconds"):
+        with pytest.raises(
+            HandshakeError, match=r"could not upgrade the connection to .* within 0\.05 seconds"
+        ):
             websocket(server).connect(timeout=0.05)
 
 
@@ -317,11 +330,19 @@ def test_a_handshake_that_hangs_says_so(server):
 
 
 SENTINEL = "sk-sesame-0123456789"
-INJECTIONS = [f"{SENTINEL}\r\nX-Evil: 1", f"{SENTINEL}\nX-Evil: 1", f"{SENTINEL}\rX", f"{SENTINEL}\0", f"{SENTINEL}\u2028x"]
+INJECTIONS = [
+    f"{SENTINEL}\r\nX-Evil: 1",
+    f"{SENTINEL}\nX-Evil: 1",
+    f"{SENTINEL}\rX",
+    f"{SENTINEL}\0",
+    f"{SENTINEL}\u2028x",
+]
 
 
 @pytest.mark.parametrize("value", INJECTIONS)
-@pytest.mark.parametrize("place", ["api_key", "headers", "header name", "organization_id", "project_id", "function"])
+@pytest.mark.parametrize(
+    "place", ["api_key", "headers", "header name", "organization_id", "project_id", "function"]
+)
 def test_nothing_can_be_injected_into_the_request(plain, caplog, place, value):
     """CR, LF and their like in a key, a header or an id are refused, and never shown."""
     caplog.set_level(logging.DEBUG)
@@ -345,12 +366,16 @@ def test_no_cookie_and_no_origin_is_ever_sent(plain, monkeypatch):
     monkeypatch.setattr(_handshake, "CookieJar", type(_handshake.CookieJar)())
     _handshake.CookieJar.add("theirs=1; domain=127.0.0.1")
     for _ in range(3):
-        plain.connection(accept({"Set-Cookie": "ours=2; Domain=127.0.0.1"}), expect(), send(*answer("r", "fine")))
+        plain.connection(
+            accept({"Set-Cookie": "ours=2; Domain=127.0.0.1"}), expect(), send(*answer("r", "fine"))
+        )
     ws = websocket(plain)
     for _ in range(3):
         assert ask(ws.connect()) == "fine"
         ws.disconnect()
-    heads = [entry.text.lower() for entry in plain.log if (entry.direction, entry.kind) == ("in", "handshake")]
+    heads = [
+        entry.text.lower() for entry in plain.log if (entry.direction, entry.kind) == ("in", "handshake")
+    ]
     assert len(heads) == 3
     assert not [head for head in heads if "cookie" in head or "origin" in head]
     assert all("authorization: bearer" in head for head in heads)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from shell import answer, ask, completed, created, delta, websocket
 
 from responses_ws import ConnectionLost, Limits, ResponsesWSError, Timeouts, WebSocket, _connection
 from responses_ws.testing import (
@@ -24,6 +25,7 @@ from responses_ws.testing import (
     ScriptedConnector,
     ScriptedServer,
     ScriptedTransport,
+    Step,
     close,
     deaf,
     expect,
@@ -39,7 +41,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends th
 
 AT_ONCE = 0.5
 PATIENT = Timeouts(connect=None, send=None, ping_interval=None, drain=None, close=None)
-MEBIBYTE = 1024 * 1024
 
 
 # -- a signal at a stage
@@ -115,31 +116,14 @@ def interrupted(action: Callable[[], object], stage: Callable[[], object]) -> Ke
 # -- what the server says
 
 
-def answer(text: str, name: str) -> list[dict[str, Any]]:
-    return [*beginning(text, name), *ending(name)]
-
-
-def beginning(text: str, name: str) -> list[dict[str, Any]]:
-    created = {"type": "response.created", "response": {"id": name, "status": "in_progress"}}
-    return [created, delta(text, name)]
-
-
-def delta(text: str, name: str) -> dict[str, Any]:
-    place = {"item_id": f"msg_{name}", "output_index": 0, "content_index": 0}
-    return {"type": "response.output_text.delta", **place, "delta": text}
-
-
-def ending(name: str) -> list[dict[str, Any]]:
-    return [{"type": "response.completed", "response": {"id": name, "status": "completed", "output": []}}]
-
-
-def ask(ws: WebSocket, text: str) -> str:
-    return ws.create_response(model="m", input=text).content
-
-
-def then(name: str = "after") -> tuple[Any, ...]:
+def then(name: str = "after") -> tuple[Step, ...]:
     """The steps of the next call."""
-    return expect(input=name), send(*answer(name, f"resp_{name}"))
+    return expect(input=name), send(*answer(f"resp_{name}", name))
+
+
+def first(*rest: Step) -> tuple[Step, ...]:
+    """The steps of a call whose answer comes as far as its first piece, then ``rest``."""
+    return expect(input="first"), send(created("resp_1"), delta("early")), *rest
 
 
 @pytest.fixture(params=[False, True], ids=["ws", "wss"])
@@ -149,8 +133,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
 
 
 def client(server: ScriptedServer, **options: Any) -> WebSocket:
-    options = {"timeouts": PATIENT, "response_timeout": 10} | options
-    return WebSocket("any", api_base=server.url, ssl_context=server.ssl_context, **options)
+    """A WebSocket that nothing but the signal interrupts."""
+    return websocket(server, **({"timeouts": PATIENT} | options))
 
 
 # -- connecting
@@ -255,7 +239,7 @@ def test_while_sending(server):
     """20 MB to a server that does not read: the half that left poisons its connection, and only that."""
     server.connection(read_bytes(100_000), mark("stalled"), gate("over"), expect_gone())
     server.connection(*then())
-    with client(server, limits=Limits(max_request_bytes=64 * MEBIBYTE)) as ws:
+    with client(server, limits=Limits(max_request_bytes=None)) as ws:
 
         def stalled() -> None:
             server.wait_for("stalled")
@@ -273,7 +257,7 @@ def test_while_sending_on_a_connection_that_was_lost(server):
     """The reader has seen the end, the sender has not: the lane must not stay the sender's."""
     server.connection(read_bytes(100_000), mark("stalled"), gate("over"), expect_gone())
     server.connection(*then())
-    with client(server, limits=Limits(max_request_bytes=64 * MEBIBYTE)) as ws:
+    with client(server, limits=Limits(max_request_bytes=None)) as ws:
 
         def lost() -> None:
             server.wait_for("stalled")
@@ -293,7 +277,7 @@ def test_while_sending_on_a_connection_that_was_lost(server):
 def test_while_waiting(server):
     """Nothing of the first answer, which comes later on the same connection, reaches the second."""
     server.connection(
-        expect(input="first"), mark("asked"), gate("late"), send(*answer("late", "resp_1")), *then()
+        expect(input="first"), mark("asked"), gate("late"), send(*answer("resp_1", "late")), *then()
     )
     with client(server) as ws:
 
@@ -312,13 +296,7 @@ def test_while_waiting(server):
 
 def test_while_waiting_for_the_next_event(server):
     """The same in mid-answer, with the events that the first left in its queue."""
-    server.connection(
-        expect(input="first"),
-        send(*beginning("early", "resp_1")),
-        gate("late"),
-        send(delta("late", "resp_1"), *ending("resp_1")),
-        *then(),
-    )
+    server.connection(*first(gate("late"), send(delta("late"), completed("resp_1"))), *then())
     with client(server) as ws:
         seen = []
 
@@ -339,7 +317,7 @@ def test_while_waiting_for_the_next_event(server):
 
 def test_in_the_loop_over_a_stream(server):
     """In the user's own code between two chunks; the rest does not come, so a new connection is made."""
-    server.connection(expect(input="first"), send(*beginning("early", "resp_1")), expect_gone())
+    server.connection(*first(expect_gone()))
     server.connection(*then())
     entered = threading.Event()
     with client(server, timeouts=Timeouts(drain=0.1)) as ws:
@@ -356,17 +334,14 @@ def test_in_the_loop_over_a_stream(server):
 
 def test_in_a_callback(server):
     """In ``on_chunk``."""
-    server.connection(
-        expect(input="first"),
-        send(*beginning("early", "resp_1")),
-        gate("late"),
-        send(*ending("resp_1")),
-        *then(),
-    )
+    server.connection(*first(gate("late"), send(completed("resp_1"))), *then())
     entered = threading.Event()
     with client(server) as ws:
-        first = lambda: ws.create_response(model="m", input="first", on_chunk=lambda _: dwell(entered))  # noqa: E731
-        kept = interrupted(first, lambda: entered.wait(10))
+
+        def read() -> None:
+            ws.create_response(model="m", input="first", on_chunk=lambda _: dwell(entered))
+
+        kept = interrupted(read, lambda: entered.wait(10))
         server.open("late")
         assert ask(ws, "after") == "after"
     assert kept
@@ -374,13 +349,7 @@ def test_in_a_callback(server):
 
 def test_while_an_abandoned_response_drains(server):
     """The wait for the lane; the place in its queue is given up."""
-    server.connection(
-        expect(input="first"),
-        send(*beginning("early", "resp_1")),
-        gate("late"),
-        send(*ending("resp_1")),
-        *then(),
-    )
+    server.connection(*first(gate("late"), send(completed("resp_1"))), *then())
     with client(server) as ws:
         ws.stream(model="m", input="first").close()
         kept = interrupted(lambda: ask(ws, "second"), caller_is_in("open", "wait_for"))
@@ -396,7 +365,7 @@ def test_while_an_abandoned_response_drains(server):
 @pytest.mark.parametrize("leave", ["disconnect", "reconnect", "with"])
 def test_while_disconnecting(server, leave):
     """A peer that answers no close frame, and no limit to the wait for it."""
-    server.connection(deaf(), expect(input="before"), send(*answer("before", "resp_1")), expect_gone())
+    server.connection(deaf(), expect(input="before"), send(*answer("resp_1", "before")), expect_gone())
     server.connection(*then())
     ws = client(server).connect()
     ask(ws, "before")
@@ -445,7 +414,7 @@ def play(transport: ScriptedTransport) -> None:
 
     def reply(request: dict[str, Any]) -> None:
         text = request["input"]
-        transport.deliver(*answer(text, f"resp_{text}"))
+        transport.deliver(*answer(f"resp_{text}", text))
 
     transport.on_send = reply
 

@@ -106,7 +106,11 @@ def test_a_terminal_event_before_the_request_has_left_ends_the_turn_once(server)
 def test_a_second_request_does_not_come_between(server):
     """While one is being sent another thread is refused, and the first arrives whole."""
     server.connection(
-        read_bytes(1000), mark("begun"), gate("refused"), expect(input=LARGE), send(*answer("resp_1", "whole"))
+        read_bytes(1000),
+        mark("begun"),
+        gate("refused"),
+        expect(input=LARGE),
+        send(*answer("resp_1", "whole")),
     )
     with websocket(server, limits=UNLIMITED) as ws:
         first = Task(ask, ws, LARGE)
@@ -183,7 +187,9 @@ def test_a_1009_in_the_middle_is_told_and_not_tried_again(server, reused):
 
 def test_a_close_frame_behind_a_ping_that_cannot_be_answered_is_seen(server):
     """The pong waits behind our own upload; the close frame after the ping does not wait for the pong."""
-    server.connection(read_bytes(100_000), ping(), close_frame(b"\x03\xf0policy"), gate("seen"), expect_gone())
+    server.connection(
+        read_bytes(100_000), ping(), close_frame(b"\x03\xf0policy"), gate("seen"), expect_gone()
+    )
     with websocket(server, limits=UNLIMITED) as ws:
         error = lost(ws)
         server.open("seen")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.fields import mapping, printable, text
@@ -29,6 +28,8 @@ from responses_ws.errors import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from responses_ws.messages import Message
 
 __all__ = [
@@ -308,6 +309,7 @@ def _seconds_until(moment: str, now: str) -> float | None:
 
 def _http_date(value: str) -> datetime | None:
     import email.utils
+    from datetime import timezone
 
     try:
         moment = email.utils.parsedate_to_datetime(value)

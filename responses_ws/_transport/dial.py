@@ -26,7 +26,7 @@ SYSTEM_SECONDS = 300.0
 """More than systems try to connect. A socket in blocking mode would not notice that it is given up."""
 
 UNSENT_BYTES = 128 * 1024
-"""What the kernel may hold back of an upload. Without this it takes megabytes, and a pong waits behind them."""
+"""What the kernel may hold back of an upload. Left alone it takes megabytes, and a pong waits behind them."""
 
 SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),

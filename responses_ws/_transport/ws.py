@@ -67,8 +67,8 @@ class SocketTransport:
         # without which nothing else may be written.
         self._frame_lock = threading.Lock()
         self._unsent = b""
-        # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock. Only the latest
-        # pong is owed (RFC 6455, 5.5.3), so that a flood of pings costs one.
+        # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock. Only the
+        # latest pong is owed (RFC 6455, 5.5.3), so that a flood of pings costs one.
         self._control: collections.deque[bytes] = collections.deque()
         self._pong: collections.deque[bytes] = collections.deque(maxlen=1)
         self._sending = False

@@ -120,6 +120,7 @@ def test_a_function_that_returns_no_key_is_refused_and_shows_nothing(value: obje
     source.check()
     told = report(source.secret)
     assert "api_key" in told
+    assert isinstance(value, str) or "the function must return a str" in told
     assert SENTINEL not in told
 
 

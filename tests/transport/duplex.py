@@ -17,6 +17,7 @@ from shell import Task
 from responses_ws._transport.ws import SocketTransport
 from responses_ws.messages import Timeouts
 from responses_ws.testing import ScriptedServer, optional, run
+from responses_ws.testing.interruptions import ClientGone
 
 __all__ = ["Duplex"]
 
@@ -76,6 +77,12 @@ class Duplex:
         return Task(self._read, transport, window), Task(self._write, transport, window)
 
     def _serve(self, connection: Any) -> None:
+        with contextlib.suppress(ClientGone):
+            self._answer(connection)
+        while True:  # what the client sent before it left
+            connection.receive()
+
+    def _answer(self, connection: Any) -> None:
         number = 0
         while True:
             got = connection.receive()

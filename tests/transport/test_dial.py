@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -22,7 +21,12 @@ from responses_ws._transport.base import Target, unused
 from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.dial import dial
 from responses_ws._transport.ws import SocketTransport
-from responses_ws.errors import ConfigurationError, ConnectionError, Delivery, HandshakeError, ResponsesWSError
+from responses_ws.errors import (
+    ConfigurationError,
+    ConnectionError,
+    Delivery,
+    HandshakeError,
+)
 from responses_ws.testing import ScriptedServer, Step, connect_reply, hang, send
 from responses_ws.testing.interruptions import ClientGone
 
@@ -134,9 +138,11 @@ def test_tls_keeps_the_options_of_the_socket():
 
 def test_an_ipv6_address_is_dialled():
     """Brackets belong to the URL and not to the address."""
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        with dialled(f"ws://[::1]:{listener.getsockname()[1]}/x") as sock:
-            assert sock.family == socket.AF_INET6
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
+        dialled(f"ws://[::1]:{listener.getsockname()[1]}/x") as sock,
+    ):
+        assert sock.family == socket.AF_INET6
 
 
 NOBODY = [
@@ -263,14 +269,16 @@ def test_one_deadline_is_for_all_steps():
     with ScriptedServer() as server:
         server.connection(Act(spend(6, OPENED)), Act(spend(11, b"HTTP/1.1 101 S")))
         target = Target("ws://api.example/x", proxy=through(server))
-        with pytest.raises(HandshakeError, match="could not upgrade the connection to api.example within 10 seconds"):
+        with pytest.raises(
+            HandshakeError, match=r"could not upgrade the connection to api\.example within 10 seconds"
+        ):
             SocketTransport.connect(target, Deadline(10, clock=lambda: now[0]), unused)
     assert now == [11]
 
 
 def test_a_deadline_that_has_passed_dials_nobody(plain):
     """Nothing is sent to anyone any more."""
-    with pytest.raises(ConnectionError, match="could not connect to 127.0.0.1:.* within 5 seconds"):
+    with pytest.raises(ConnectionError, match=r"could not connect to 127\.0\.0\.1:.* within 5 seconds"):
         dial(target_of(plain), Deadline(5, clock=iter([0.0, *[6.0] * 50]).__next__), unused)
     assert plain.connections == []
 
@@ -386,7 +394,10 @@ def test_any_2xx_of_any_http_opens_the_tunnel(server, answer):
 
 
 REFUSED = [
-    (b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n", "refused the tunnel: 407"),
+    (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
+        "refused the tunnel: 407",
+    ),
     (b"HTTP/1.1 401 Unauthorized\r\n\r\n", "refused the tunnel: 401"),
     (b"HTTP/1.1 403 Forbidden\r\n\r\nnot for you", "refused the tunnel: 403"),
     (b"HTTP/1.0 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nbad", "refused the tunnel: 502"),
@@ -463,11 +474,15 @@ def test_tls_in_the_tunnel_is_with_the_target():
         server._certificates.server_context.sni_callback = lambda sock, name, context: asked.append(name)
         for host in ("localhost", "api.example"):
             server.connection(connect_reply(OPENED))
-            target = Target(f"wss://{host}/v1/responses", proxy=through(server), ssl_context=server.ssl_context)
+            target = Target(
+                f"wss://{host}/v1/responses", proxy=through(server), ssl_context=server.ssl_context
+            )
             if host == "localhost":
                 SocketTransport.connect(target, Deadline(SECONDS), unused)._sock.close()
             else:
-                with pytest.raises(ConnectionError, match=r"secure the connection to api.example: .*api\.example"):
+                with pytest.raises(
+                    ConnectionError, match=r"secure the connection to api.example: .*api\.example"
+                ):
                     dial(target, Deadline(SECONDS), unused)
         assert asked == ["localhost", "api.example"]
         assert [head.split(" ")[1] for head in heads(server) if head.startswith("CONNECT")] == [

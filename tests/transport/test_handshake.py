@@ -56,7 +56,7 @@ def plain() -> Iterator[ScriptedServer]:
 
 @dataclass(frozen=True)
 class Answer(Step):
-    """Answers the upgrade with lines of its own; ``{accept}`` stands for the right value, ``after`` follows."""
+    """Answers the upgrade with its own lines; ``{accept}`` stands for the right value, ``after`` follows."""
 
     lines: tuple[str, ...]
     after: bytes = b""
@@ -144,7 +144,9 @@ def test_no_cookie_is_kept_or_sent(plain, monkeypatch):
         plain.connection(Answer((SWITCH, *UPGRADE, *cookies)))
         with given_back(upgraded(plain)) as transport:
             assert "set-cookie" not in transport.headers
-    heads = [entry.text.lower() for entry in plain.log if (entry.direction, entry.kind) == ("in", "handshake")]
+    heads = [
+        entry.text.lower() for entry in plain.log if (entry.direction, entry.kind) == ("in", "handshake")
+    ]
     assert len(heads) == 2
     assert not [head for head in heads if "cookie" in head or "origin" in head]
     assert jar.get("127.0.0.1") == "theirs=1"
@@ -162,7 +164,9 @@ ACCEPTED = [
     pytest.param((SWITCH, *UPGRADE, "X-Request-ID: req_1", "Server: Z\u00fcrich"), id="latin-1 header"),
     pytest.param((SWITCH, *UPGRADE, *(f"X-{n}: y" for n in range(300))), id="many headers"),
     pytest.param((SWITCH, *UPGRADE, f"X-Long: {'y' * 60_000}"), id="long header"),
-    pytest.param((SWITCH, *UPGRADE, "Set-Cookie: a=1", "Set-Cookie: b=2", "Location: http://evil/"), id="foreign"),
+    pytest.param(
+        (SWITCH, *UPGRADE, "Set-Cookie: a=1", "Set-Cookie: b=2", "Location: http://evil/"), id="foreign"
+    ),
     pytest.param((SWITCH, *UPGRADE, "X-Folded: a", " b: c"), id="folded"),
 ]
 
@@ -186,7 +190,9 @@ def test_a_right_answer_is_accepted(plain, lines):
 NOT_VALID = [
     pytest.param((SWITCH, *UPGRADE[:2]), id="no accept"),
     pytest.param((SWITCH, *UPGRADE[:2], "Sec-WebSocket-Accept: "), id="empty accept"),
-    pytest.param((SWITCH, *UPGRADE[:2], "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), id="wrong accept"),
+    pytest.param(
+        (SWITCH, *UPGRADE[:2], "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), id="wrong accept"
+    ),
     pytest.param((SWITCH, *UPGRADE[1:]), id="no upgrade"),
     pytest.param((SWITCH, "Upgrade: h2c", *UPGRADE[1:]), id="another upgrade"),
     pytest.param((SWITCH, UPGRADE[0], UPGRADE[2]), id="no connection"),
@@ -214,7 +220,9 @@ def test_a_wrong_answer_is_refused(plain, lines):
 
 # -- refusals
 
-JSON_ERROR = {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "bad_key"}}
+JSON_ERROR = {
+    "error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "bad_key"}
+}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 REFUSALS = [
@@ -267,7 +275,11 @@ def test_a_refusal_about_the_caller_is_read_like_any_error(server):
     server.connection(refuse(429, {"Retry-After": "7", "x-request-id": "req_1"}, JSON_ERROR))
     error = refused(server)
     assert isinstance(error, RateLimitError)
-    assert (error.code, error.type, error.message) == ("bad_key", "invalid_request_error", "Incorrect API key provided")
+    assert (error.code, error.type, error.message) == (
+        "bad_key",
+        "invalid_request_error",
+        "Incorrect API key provided",
+    )
     assert (error.retry_after, error.request_id) == (7.0, "req_1")
     assert error.raw == JSON_ERROR
 
@@ -279,7 +291,9 @@ def test_an_empty_refusal_about_the_caller_says_so(server):
 
 
 ODD = [
-    pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: 100000\r\n\r\nshort", 503, "short", id="length too long"),
+    pytest.param(
+        b"HTTP/1.1 503 x\r\nContent-Length: 100000\r\n\r\nshort", 503, "short", id="length too long"
+    ),
     pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: 2\r\n\r\nlonger", 503, "lo", id="length too short"),
     pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: -5\r\n\r\nbody", 503, "body", id="length negative"),
     pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: what\r\n\r\nbody", 503, "body", id="length no number"),
@@ -287,7 +301,9 @@ ODD = [
     pytest.param(b"HTTP/1.0 503 x\r\n\r\nbody", 503, "body", id="HTTP/1.0"),
     pytest.param(b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbody", 503, "", id="bad chunk"),
     pytest.param(b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbo", 503, "bo", id="cut chunk"),
-    pytest.param(b"HTTP/1.1 503 x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 503, None, id="gzip"),
+    pytest.param(
+        b"HTTP/1.1 503 x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 503, None, id="gzip"
+    ),
     pytest.param(b"HTTP/1.1 502 x\r\n\r\n\xff\xfe\x00", 502, "\ufffd\ufffd\x00", id="no text"),
     pytest.param(b"HTTP/1.1 302 x\r\n\r\n", 302, "", id="redirect to nowhere"),
     pytest.param(b"HTTP/1.1 302 x\r\nLocation: /elsewhere\r\n\r\n", 302, "", id="redirect to a path"),
@@ -381,8 +397,12 @@ POURED = 8_000_000
         pytest.param("", b"\n", None, id="empty lines"),
         pytest.param("HTTP/1.1 502 x\r\n\r\n", b"y", 502, id="body to the end"),
         pytest.param(f"HTTP/1.1 502 x\r\nContent-Length: {POURED}\r\n\r\n", b"y", 502, id="body"),
-        pytest.param("HTTP/1.1 502 x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n", 502, id="small chunks"),
-        pytest.param("HTTP/1.1 502 x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"e", 502, id="chunk extension"),
+        pytest.param(
+            "HTTP/1.1 502 x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n", 502, id="small chunks"
+        ),
+        pytest.param(
+            "HTTP/1.1 502 x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"e", 502, id="chunk extension"
+        ),
         pytest.param("HTTP/1.1 100 x\r\n\r\n", b"HTTP/1.1 100 x\r\n\r\n", None, id="provisional answers"),
     ],
 )
@@ -459,7 +479,14 @@ def test_a_key_that_the_server_echoes_is_masked(plain, caplog, status, tracing):
         error = refused(plain, headers=headers, secrets=(key,))
     finally:
         websocket.enableTrace(False)
-    shown = [repr(error), str(error), error.message, repr(error.__dict__), repr(error.__context__), caplog.text]
+    shown = [
+        repr(error),
+        str(error),
+        error.message,
+        repr(error.__dict__),
+        repr(error.__context__),
+        caplog.text,
+    ]
     assert SENTINEL not in " ".join(shown)
     assert error.status == status
 

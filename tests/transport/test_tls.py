@@ -1,4 +1,4 @@
-"""TLS under a WebSocket: two threads and one SSLSocket, records cut anywhere, certificates, and who is trusted."""
+"""TLS under a WebSocket: two threads and one SSLSocket, records cut anywhere, certificates, and trust."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ if KNOWN_TO_FAIL:
             timeout=120,
             check=False,
         )
-        assert done.returncode != 0
+        crashed = done.returncode < 0
+        assert crashed or (done.returncode == 1 and b"ing: " in done.stdout)
 
 
 def watched() -> tuple[type[ssl.SSLSocket], list[str]]:
@@ -350,7 +351,9 @@ def presents(server: ScriptedServer, *names: str, **options: Any) -> ssl.SSLCont
 def test_an_authority_that_nobody_knows_is_refused(server, no_variables):
     """The error names the host and says what is wrong with the certificate."""
     server.connection()
-    with pytest.raises(ConnectionError, match=r"could not secure the connection to 127.0.0.1: .*certificate") as caught:
+    with pytest.raises(
+        ConnectionError, match=r"could not secure the connection to 127.0.0.1: .*certificate"
+    ) as caught:
         dialled(server)
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
     assert server.connections[0].gone.wait(SECONDS)
@@ -370,7 +373,9 @@ def test_an_expired_certificate_is_refused(server):
     server.connection()
     then = datetime.now(timezone.utc) - timedelta(days=1)
     context = presents(server, "127.0.0.1", not_after=then)
-    with pytest.raises(ConnectionError, match="could not secure the connection to 127.0.0.1: certificate has expired"):
+    with pytest.raises(
+        ConnectionError, match=r"could not secure the connection to 127\.0\.0\.1: certificate has expired"
+    ):
         dialled(server, ssl_context=context)
 
 
@@ -391,7 +396,7 @@ def test_a_server_that_speaks_no_tls_is_refused():
     """What a plain server says to ``wss://`` is not taken for a connection."""
     with ScriptedServer() as server:
         server.connection(Blurt(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-        with pytest.raises(ConnectionError, match="could not secure the connection to 127.0.0.1: "):
+        with pytest.raises(ConnectionError, match=r"could not secure the connection to 127\.0\.0\.1: "):
             dialled(server)
 
 

@@ -1,12 +1,9 @@
-"""The open WebSocket: what it reads, what it says, when it says nothing any more, and who may call what when."""
+"""The open WebSocket: what it reads and says, when it says nothing any more, and who may call what."""
 
 from __future__ import annotations
 
-import gc
 import os
-import select
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -16,7 +13,7 @@ from typing import Any
 import pytest
 from opened import Peer, Polls, Reading, given_back, opened
 from shell import SECONDS, Task
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Opcode
 
 from responses_ws._transport import ws
 from responses_ws._transport.base import Target
@@ -128,6 +125,12 @@ ENDS = [
 ]
 
 
+def exhaust(transport: SocketTransport) -> None:
+    """Receive until that raises."""
+    while True:
+        transport.receive(SECONDS)
+
+
 @pytest.mark.parametrize(("end", "code", "reason"), ENDS)
 def test_an_end_comes_after_everything_before_it_and_stays(server, end, code, reason):
     """Messages before the end are returned; then ``receive`` raises, each time again."""
@@ -140,8 +143,7 @@ def test_an_end_comes_after_everything_before_it_and_stays(server, end, code, re
         server.open("read")
         for _ in range(3):
             with pytest.raises(ConnectionLost) as caught:
-                while True:
-                    transport.receive(SECONDS)
+                exhaust(transport)
             assert (caught.value.close_code, caught.value.close_reason) == (code, reason)
 
 
@@ -315,7 +317,9 @@ def test_a_pong_waits_for_one_fragment_at_most():
         peer.send(PING)
         wait_until(peer.transport._owes)
         before = len(peer.frames)
-        frames = peer.take_until(lambda found: bool(found) and found[-1].fin and found[-1].opcode is Opcode.CONT)
+        frames = peer.take_until(
+            lambda found: bool(found) and found[-1].fin and found[-1].opcode is Opcode.CONT
+        )
         sender.result()
     position = next(place for place, piece in enumerate(frames) if piece.opcode is Opcode.PONG)
     assert position - before <= 2
@@ -358,7 +362,10 @@ def test_a_pong_waits_behind_little_that_the_kernel_holds(server):
 @pytest.mark.parametrize("pinged", [False, True], ids=["events", "events and pings"])
 def test_a_server_that_only_writes_while_we_upload_blocks_nobody(server, pinged):
     """It reads our message only after we have read its flood: the blocked writer must not stop the reader."""
-    flood = [send(*[{"n": number, "pad": "x" * 10_000} for number in range(20)]), *([ping()] if pinged else [])]
+    flood = [
+        send(*[{"n": number, "pad": "x" * 10_000} for number in range(20)]),
+        *([ping()] if pinged else []),
+    ]
     server.connection(read_bytes(1000), repeat(50, *flood), expect(), send("done"), expect_gone())
     with opened(server) as transport, Reading(transport) as reading:
         transport.send(message_of(10_000_000))
@@ -394,6 +401,12 @@ def test_a_slow_send_with_progress_takes_as_long_as_it_takes():
         sender.result()
 
 
+def send_often(transport: SocketTransport, message: bytes) -> None:
+    """The kernel may take the first of them after the peer has gone."""
+    for _ in range(10):
+        transport.send(message)
+
+
 @pytest.mark.parametrize("size", [1000, 20_000_000], ids=["small", "large"])
 def test_sending_after_the_peer_has_gone_is_a_loss(server, size):
     """A broken pipe is :class:`ConnectionLost`, whatever its name on this system."""
@@ -401,8 +414,7 @@ def test_sending_after_the_peer_has_gone_is_a_loss(server, size):
     with opened(server) as transport:
         assert server.connections[0].gone.wait(SECONDS)
         with pytest.raises(ConnectionLost, match="while the request was sent"):
-            for _ in range(10):
-                transport.send(message_of(size))
+            send_often(transport, message_of(size))
 
 
 def test_an_aborted_send_returns_at_once(server):
@@ -486,7 +498,7 @@ def test_after_our_close_frame_no_message_follows():
     """RFC 6455, 5.5.1: not a new one, and not the rest of one that is being sent."""
     with Peer(buffer=8 * KIB) as peer, Reading(peer.transport):
         sender = Task(peer.transport.send, message_of(2 * MIB))
-        peer.take_until(lambda found: bool(found))
+        peer.take_until(bool)
         peer.transport.close(1000)
         frames = peer.take_until(lambda found: found[-1].opcode is Opcode.CLOSE)
         assert isinstance(sender.error(), ConnectionLost)
@@ -670,7 +682,7 @@ def test_a_peer_that_ends_its_direction_ends_the_connection(server, monkeypatch,
 
 
 def test_threads_that_send_ping_and_close_never_mix_their_messages(server):
-    """Three senders, a pinger and at last a closer: every message that arrives is whole, every error typed."""
+    """Three senders, a pinger and at last a closer: every message arrives whole, every error is typed."""
     rounds = 40
     met: list[dict[str, Any]] = []
 
