@@ -1,0 +1,102 @@
+"""Bytes to event payloads: the receiving half of server-sent events (WHATWG HTML, 9.2).
+
+Lines end at LF, CR or CRLF and at nothing else: U+2028 and U+0085, at which text is split too, may stand in
+a JSON string. Everything stays bytes; a payload is decoded once, strictly, where its JSON is parsed.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from responses_ws._core.headers import Masker
+from responses_ws._core.secret import Secret
+from responses_ws.errors import PayloadTooLarge
+
+__all__ = ["EventStreamParser"]
+
+BOM = b"\xef\xbb\xbf"
+DONE = b"[DONE]"
+
+
+class EventStreamParser:
+    """Cuts the payloads of the events from the bytes of one response.
+
+    ``event``, ``id`` and ``retry`` say nothing that the payload does not; comments and events without data
+    are none. What follows the last empty line is no event, so a stream that was cut yields no half of one.
+    Not thread-safe.
+
+    :param max_message_bytes: of one event, and of one line of any kind; None means no limit.
+    :param secrets: masked in the payloads.
+    :ivar failure: set once a limit was passed; what was complete before it was returned.
+    :ivar done: whether ``[DONE]`` came, with which some services end the stream.
+    """
+
+    def __init__(self, max_message_bytes: int | None = None, secrets: tuple[Secret, ...] = ()) -> None:
+        self.failure: PayloadTooLarge | None = None
+        self.done = False
+        self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
+        self._mask = Masker(secrets)
+        self._data = bytearray()
+        # The start of a line whose end has not come: looked at once, however small its pieces.
+        self._begun = io.BytesIO()
+        self._after_cr = False
+        self._first_line = True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was read; return the payloads of the events that are now complete."""
+        if self.failure is not None or not data:
+            return []
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r")
+        lines = data.splitlines()
+        begun = lines.pop() if lines and not data.endswith((b"\r", b"\n")) else b""
+        payloads: list[bytes] = []
+        try:
+            for line in lines:
+                self._take(line, payloads)
+            self._begun.write(begun)
+            self._check(self._begun.tell())
+        except PayloadTooLarge as failure:
+            # Without its traceback, whose frames hold what was received.
+            self.failure = failure.with_traceback(None)
+        return payloads
+
+    def _take(self, line: bytes, payloads: list[bytes]) -> None:
+        """One line, without its end."""
+        if self._begun.tell():
+            self._begun.write(line)
+            line = self._begun.getvalue()
+            self._begun = io.BytesIO()
+        self._check(len(line))
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(BOM)
+        if line:
+            self._take_field(line)
+        elif self._data:
+            self._dispatch(payloads)
+
+    def _take_field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data += value.removeprefix(b" ")
+            self._data += b"\n"
+
+    def _dispatch(self, payloads: list[bytes]) -> None:
+        payload = bytes(self._data[:-1])
+        self._data.clear()
+        if payload == DONE:
+            self.done = True
+        elif payload.strip():
+            payloads.append(self._mask(payload))
+
+    def _check(self, more: int) -> None:
+        size = len(self._data) + more
+        if size > self._limit:
+            raise PayloadTooLarge(
+                f"the server sent an event of {size} bytes or more; max_message_bytes is {self._limit}",
+                size=size,
+                limit=self._limit,
+            )
