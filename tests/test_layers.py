@@ -22,6 +22,7 @@ LEVELS = {
     f"{PACKAGE}._core": 1,
     f"{PACKAGE}._transport": 2,
     f"{PACKAGE}.streaming": 2,
+    f"{PACKAGE}.content": 2,
     f"{PACKAGE}._call": 3,
     f"{PACKAGE}._connection": 3,
     f"{PACKAGE}._link": 3,
