@@ -368,20 +368,57 @@ class ResponseCancelled(ResponsesWSError):
 
 
 class ToolError(ResponsesWSError):
-    """A tool raised, or its arguments do not fit."""
+    """A tool raised, or its arguments do not fit.
+
+    :ivar tool: the name of the tool, or None.
+    :ivar call_id: the call that it was to answer, or None.
+    """
+
+    _fields = (*ResponsesWSError._fields, "tool", "call_id")
+
+    def __init__(
+        self, message: str = "", *, tool: str | None = None, call_id: str | None = None, **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.tool = tool
+        self.call_id = call_id
 
 
 class ToolRoundsExceeded(ToolError):
-    """The model still wants tools after the last allowed round."""
+    """The model still wants tools after the last allowed round; ``partial`` is the answer that wants them.
+
+    :ivar rounds: the rounds that were made.
+    """
+
+    _fields = (*ToolError._fields, "rounds")
+
+    def __init__(self, message: str = "", *, rounds: int = 0, **context: Any) -> None:
+        super().__init__(message, **context)
+        self.rounds = rounds
 
 
 class RefusalError(ResponsesWSError):
-    """The model refused, so there is no structured output. ``partial`` holds the refusal."""
+    """The model refused, so there is no structured output. ``partial`` is the whole answer."""
+
+    @property
+    def text(self) -> str:
+        """What the model said in place of it."""
+        return "" if self.partial is None else self.partial.refusal or ""
 
 
 class IncompleteError(ResponsesWSError):
-    """The answer stopped early, so there is no structured output."""
+    """The answer stopped early, so there is no structured output. ``partial`` says why."""
+
+    @property
+    def text(self) -> str:
+        """The text as far as it goes."""
+        return "" if self.partial is None else self.partial.content
 
 
 class SchemaError(ResponsesWSError):
-    """The answer does not fit the schema."""
+    """The answer does not fit the schema; the message says where. ``partial`` is the whole answer."""
+
+    @property
+    def text(self) -> str:
+        """The text that does not fit."""
+        return "" if self.partial is None else self.partial.content
