@@ -6,40 +6,15 @@ import enum
 import queue
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.events import Event
 from responses_ws._core.lanes import Request
+from responses_ws._source import Batch, End
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
-from responses_ws.errors import Delivery, ResponsesWSError
+from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
-__all__ = ["READY", "WOKEN", "Batch", "Call", "End", "Mark", "wait_for"]
-
-
-class Batch:
-    """Events of one response, in order.
-
-    :param terminal: the last event when it ends the turn; it is not among ``events``.
-    :param size: bytes on the wire.
-    """
-
-    __slots__ = ("events", "size", "terminal")
-
-    def __init__(self, events: list[Event], terminal: Event | None, size: int) -> None:
-        self.events = events
-        self.terminal = terminal
-        self.size = size
-
-
-class End:
-    """No more will come: the connection ended, or the response was given up."""
-
-    __slots__ = ("cause", "delivery")
-
-    def __init__(self, cause: ResponsesWSError, delivery: Delivery) -> None:
-        self.cause = cause
-        self.delivery = delivery
+__all__ = ["READY", "WOKEN", "Call", "Mark", "wait_for"]
 
 
 class Mark(enum.Enum):
@@ -54,7 +29,7 @@ WOKEN = Mark.WOKEN
 
 
 class Call(Request):
-    """A request with its queue.
+    """A request with its queue: the :class:`Source` of a response over a WebSocket.
 
     The queue is a :class:`queue.SimpleQueue`: its ``put`` and ``get`` are single C calls, so that neither
     Ctrl-C nor a finalizer can leave its lock behind locked, as they can with :class:`queue.Queue`.
@@ -67,6 +42,7 @@ class Call(Request):
     """
 
     __slots__ = ("cancelled", "last_event_at", "link", "number", "queue", "received", "taken")
+    transport = "websocket"
 
     def __init__(self, lane: str | None = None) -> None:
         super().__init__(lane)
@@ -78,11 +54,36 @@ class Call(Request):
         self.cancelled = False
         self.link: Link | None = None
 
+    def next(self, seconds: float | None) -> Batch | End | None:
+        """What the reader has put last; see :class:`Source`."""
+        found = wait_for(self.queue, seconds)
+        if isinstance(found, Batch):
+            self.taken += found.size
+        return None if isinstance(found, Mark) else found
+
     def abandon(self) -> None:
         """Leave the response. Takes no lock: safe in a finalizer and in any thread, any number of times."""
         self.cancelled = True
         self.abandoned = True
         self.queue.put(WOKEN)
+
+    def give(self, batch: Batch, now: float, max_buffered_bytes: int) -> None:
+        """The reader has events. A caller who is too slow for them loses the call: the reader never waits."""
+        if self.abandoned:
+            return
+        self.last_event_at = now
+        self.received += batch.size
+        waiting = self.received - self.taken
+        if waiting <= max_buffered_bytes:
+            self.queue.put(batch)
+            return
+        self.abandoned = True
+        error = PayloadTooLarge(
+            f"{waiting} bytes were received and not taken; max_buffered_bytes is {max_buffered_bytes}",
+            size=waiting,
+            limit=max_buffered_bytes,
+        )
+        self.finish(error, Delivery.STARTED)
 
     def finish(self, cause: ResponsesWSError, delivery: Delivery) -> None:
         """Tell the caller that no more will come."""

@@ -7,21 +7,21 @@ its reader still delivers is let in, and each request that was running on it has
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from responses_ws._call import READY, Batch, Call, wait_for
+from responses_ws._call import READY, Call, wait_for
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes, Request, State
-from responses_ws._link import Link, connecting, run
+from responses_ws._link import Link, start
+from responses_ws._process import watch
+from responses_ws._source import Batch
 from responses_ws._transport.base import Connector, Target
 from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.errors import (
@@ -29,7 +29,6 @@ from responses_ws.errors import (
     ConnectionError,
     ConnectionLost,
     Delivery,
-    PayloadTooLarge,
     ProtocolError,
     ResponseError,
     ResponsesWSError,
@@ -42,9 +41,7 @@ __all__ = ["Chain", "Connection"]
 
 logger = logging.getLogger("responses_ws")
 
-THREAD_START_SECONDS = 2.0
 RELEASE_SECONDS = 0.2
-EXIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,8 @@ class Connection:
             before = self._begin(link, disconnects)
             if before is not None:
                 return before
-            self._dial(link, connector, target, deadline)
+            watch(self)
+            start(self, link, connector, target, deadline)
             self._install(link)
         except BaseException:
             link.abort()
@@ -133,33 +131,6 @@ class Connection:
             # A disconnect() is under way, or was interrupted.
             self._give_up(before, ConnectionLost("the connection was closed by disconnect()"))
         return None
-
-    def _dial(self, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
-        """Start the reader, which connects first, and wait for how that ends."""
-        _watch(self)
-        link.thread = threading.Thread(
-            target=run,
-            args=(self, link, connector, target, deadline),
-            name=f"responses_ws-reader-{link.generation}",
-            daemon=True,
-        )
-        try:
-            link.thread.start()
-        except RuntimeError as error:
-            raise ConnectionError(f"the reader thread could not be started: {error}") from error
-        outcomes = link.outcome
-        outcome = wait_for(outcomes, THREAD_START_SECONDS)
-        if outcome is None:
-            raise ConnectionError(
-                "the reader thread did not start; uWSGI runs threads with --enable-threads only"
-            )
-        if outcome is READY:
-            # The reader gives up at the deadline too, and knows the step; only a look-up can outlast it.
-            outcome = wait_for(outcomes, deadline.remaining()) or wait_for(outcomes, RELEASE_SECONDS)
-        if outcome is None:
-            raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
-        if isinstance(outcome, BaseException):
-            raise outcome
 
     def _install(self, link: Link) -> None:
         """Make the link the connection's, unless it ended or was aborted meanwhile."""
@@ -246,8 +217,13 @@ class Connection:
             ready = self._take_ready()
         _tell(ready)
 
-    def remember(self, call: Call, response_id: str, *, stored: bool) -> None:
-        """The call was completed: what is asked next continues it, unless it went with an earlier link."""
+    def remember(self, call: Call, response_id: str | None, *, stored: bool) -> None:
+        """The call was completed: what is asked next continues it, unless it went with an earlier link.
+
+        A response without an id cannot be continued and leaves the chain as it was.
+        """
+        if response_id is None:
+            return
         with self.lock:
             gone = not stored and self.link is not None and self.link is not call.link
             overtaken = self.chain is not None and self.chain.number > call.number
@@ -330,7 +306,7 @@ class Connection:
             strays, self.lanes.strays = self.lanes.strays, []
             broken, self.lanes.connection_error = self.lanes.connection_error, None
         for call, batch in batches:
-            self._put(call, batch, now)
+            call.give(batch, now, self._max_buffered_bytes)
         _tell(ready)
         for kind in strays:
             logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
@@ -366,24 +342,6 @@ class Connection:
                 run.append(event)
         close_run(None)
         return batches
-
-    def _put(self, call: Call, batch: Batch, now: float) -> None:
-        if call.abandoned:
-            return
-        call.last_event_at = now
-        call.received += batch.size
-        waiting = call.received - call.taken
-        if waiting <= self._max_buffered_bytes:
-            call.queue.put(batch)
-            return
-        call.abandoned = True
-        limit = self._max_buffered_bytes
-        error = PayloadTooLarge(
-            f"{waiting} bytes were received and not taken; max_buffered_bytes is {limit}",
-            size=waiting,
-            limit=limit,
-        )
-        call.finish(error, Delivery.STARTED)
 
     def end(self, link: Link, cause: ResponsesWSError) -> None:
         """The link is gone. The first cause counts; later ones change nothing."""
@@ -440,31 +398,3 @@ def _delivery(delivery: Delivery, cause: ResponsesWSError) -> Delivery:
 def _tell(ready: Iterable[Request]) -> None:
     for call in cast("Iterable[Call]", ready):
         call.queue.put(READY)
-
-
-_living: weakref.WeakSet[Connection] = weakref.WeakSet()
-_hooks: list[str] = []
-
-
-def _watch(connection: Connection) -> None:
-    """From its first connect on, a connection is told of forks and of the interpreter's end.
-
-    The hooks are set at the first use and not at import: a process that never connects has none.
-    """
-    if not _hooks:
-        _hooks.append("set")
-        atexit.register(_before_exit)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
-    _living.add(connection)
-
-
-def _after_fork_in_child() -> None:
-    for connection in list(_living):
-        connection.forget()
-
-
-def _before_exit() -> None:
-    deadline = Deadline(EXIT_SECONDS)
-    for link in list(connecting):
-        link.stop(deadline)

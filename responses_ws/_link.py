@@ -15,8 +15,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from responses_ws._call import READY, Mark
+from responses_ws._call import READY, Mark, wait_for
 from responses_ws._core.keepalive import Keepalive, Verdict
+from responses_ws._process import connecting
 from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
@@ -24,11 +25,13 @@ from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, 
 if TYPE_CHECKING:
     from responses_ws._connection import Connection
 
-__all__ = ["Link", "connecting", "run"]
+__all__ = ["Link", "start"]
 
 logger = logging.getLogger("responses_ws")
 
 ROTATION_JITTER = 0.05
+THREAD_START_SECONDS = 2.0
+LOOK_UP_SECONDS = 0.2
 
 
 class Link:
@@ -105,9 +108,33 @@ def _with_jitter(age: float) -> float:
     return age * random.uniform(1 - ROTATION_JITTER, 1)  # noqa: S311
 
 
-connecting: set[Link] = set()
-"""Links whose thread may be inside OpenSSL for long, reading certificates, where the end of the process would
-crash it. The reader of an open link sleeps outside of OpenSSL."""
+def start(
+    connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline
+) -> None:
+    """Start the reader, which connects first, and wait for how that ends. Raises what it ended with."""
+    link.thread = threading.Thread(
+        target=run,
+        args=(connection, link, connector, target, deadline),
+        name=f"responses_ws-reader-{link.generation}",
+        daemon=True,
+    )
+    outcomes = link.outcome
+    try:
+        link.thread.start()
+    except RuntimeError as error:
+        raise ConnectionError(f"the reader thread could not be started: {error}") from error
+    outcome = wait_for(outcomes, THREAD_START_SECONDS)
+    if outcome is None:
+        raise ConnectionError(
+            "the reader thread did not start; uWSGI runs threads with --enable-threads only"
+        )
+    if outcome is READY:
+        # The reader gives up at the deadline too, and knows the step; only a look-up can outlast it.
+        outcome = wait_for(outcomes, deadline.remaining()) or wait_for(outcomes, LOOK_UP_SECONDS)
+    if outcome is None:
+        raise ConnectionError(f"could not connect within {deadline.seconds:g} seconds")
+    if isinstance(outcome, BaseException):
+        raise outcome
 
 
 def run(connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-from responses_ws._call import Batch, Call, End, wait_for
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
+from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
     Delivery,
@@ -37,14 +37,14 @@ class ResponseStream:
 
     def __init__(
         self,
-        call: Call,
+        source: Source,
         *,
         deadline: Deadline,
         response_timeout: float | None,
-        completed: Callable[[str], None],
+        completed: Callable[[Message], None],
         owner: object,
     ) -> None:
-        self._call = call
+        self._source = source
         self._deadline = deadline
         self._response_timeout = response_timeout
         self._completed = completed
@@ -64,7 +64,7 @@ class ResponseStream:
         connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
         :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
         """
-        call, add = self._call, self._accumulator.add
+        source, add = self._source, self._accumulator.add
         try:
             self._check_not_left()
             while True:
@@ -72,7 +72,7 @@ class ResponseStream:
                     chunk = build_chunk(event)
                     add(chunk)
                     yield chunk
-                    if call.cancelled:
+                    if source.cancelled:
                         break
                 if self._is_over():
                     return
@@ -85,7 +85,7 @@ class ResponseStream:
             raise
         finally:
             if self._message is None:
-                self._call.abandon()
+                self._source.abandon()
 
     @property
     def text(self) -> Iterator[str]:
@@ -117,7 +117,7 @@ class ResponseStream:
         """
         if self._message is None:
             self._left_by = self._left_by or threading.current_thread()
-            self._call.abandon()
+            self._source.abandon()
 
     def close(self) -> None:
         """The same. Returns at once, raises nothing, may be called again."""
@@ -133,38 +133,39 @@ class ResponseStream:
 
     def __del__(self) -> None:
         if getattr(self, "_message", self) is None:
-            self._call.abandon()
+            self._source.abandon()
 
     def __repr__(self) -> str:
-        state = "completed" if self._message is not None else "closed" if self._call.cancelled else "running"
+        state = (
+            "completed" if self._message is not None else "closed" if self._source.cancelled else "running"
+        )
         return f"<ResponseStream {state}>"
 
     # -- the next events
 
     def _fetch(self) -> None:
         """Wait for the next events, until a clock runs out."""
-        found = wait_for(self._call.queue, self._patience())
+        found = self._source.next(self._patience())
         if isinstance(found, Batch):
-            self._call.taken += found.size
             self._events = iter(found.events)
             self._terminal = found.terminal
         elif isinstance(found, End):
             raise with_context(found.cause, **(self._context() | {"delivery": found.delivery}))
-        elif found is None:
+        else:
             self._check_clocks()
 
     def _patience(self) -> float | None:
         """Seconds until the first of the clocks runs out."""
         if self._response_timeout is None:
             return self._deadline.remaining()
-        silence = time.monotonic() - self._call.last_event_at
+        silence = time.monotonic() - self._source.last_event_at
         return self._deadline.remaining(max(0.0, self._response_timeout - silence))
 
     def _check_clocks(self) -> None:
         if self._deadline.expired:
             raise overdue(self._deadline, **self._context())
         seconds = self._response_timeout
-        if seconds is not None and time.monotonic() - self._call.last_event_at >= seconds:
+        if seconds is not None and time.monotonic() - self._source.last_event_at >= seconds:
             raise ResponseTimeout(
                 f"no event of the response for {seconds:g} seconds (response_timeout)",
                 clock="response_timeout",
@@ -183,9 +184,9 @@ class ResponseStream:
         self._accumulator.add(chunk)
         if error is not None:
             raise response_error(error, **self._context())
-        message = self._accumulator.to_message()
-        if message.response_id is not None and message.status not in ("incomplete", "failed", "cancelled"):
-            self._completed(message.response_id)
+        message = self._message_so_far()
+        if message.status not in ("incomplete", "failed", "cancelled"):
+            self._completed(message)
         self._message = message
         return chunk
 
@@ -200,14 +201,19 @@ class ResponseStream:
         """Raise what the response failed with, or that it was left before its end."""
         if self._error is not None:
             raise bare(self._error)
-        if self._call.cancelled and self._message is None:
+        if self._source.cancelled and self._message is None:
             raise ResponseCancelled("the response was cancelled", **self._context())
+
+    def _message_so_far(self) -> Message:
+        message = self._accumulator.to_message()
+        message.transport = self._source.transport
+        return message
 
     def _context(self) -> dict[str, Any]:
         """What every error of this response carries."""
-        partial = self._accumulator.to_message() if self._call.delivery is Delivery.STARTED else None
+        partial = self._message_so_far() if self._source.delivery is Delivery.STARTED else None
         return {
-            "delivery": self._call.delivery,
+            "delivery": self._source.delivery,
             "partial": partial,
             "response_id": None if partial is None else partial.response_id,
         }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -11,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from responses_ws._call import Call
 from responses_ws._connection import Chain, Connection
-from responses_ws._core import headers as header_rules
-from responses_ws._core.endpoint import Endpoint, check_insecure
-from responses_ws._core.key import KeySource
-from responses_ws._core.options import check_callable, check_method, check_type
-from responses_ws._core.request import UNSET, Unset, build, encode, stores
-from responses_ws._core.secret import Secret
-from responses_ws._transport.base import Connector, Target
+from responses_ws._core.endpoint import Endpoint
+from responses_ws._core.options import check_callable, check_method
+from responses_ws._core.request import UNSET, Unset, build, stores
+from responses_ws._settings import Credentials, Settings
+from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws._version import __version__
 from responses_ws.errors import (
-    ConfigurationError,
     ConnectionError,
     ConnectionLost,
     Delivery,
@@ -37,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
-DEFAULT_API_BASE = "https://api.openai.com/v1"
-USER_AGENT = f"responses_ws/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 UNREAD = frozenset({1008, 1009})
 """Close codes that say what was wrong with the request; sending it again would meet the same."""
 
@@ -90,40 +82,25 @@ class WebSocket:
         allow_insecure: bool = False,
     ) -> None:
         # Hidden first of all: a traceback with locals shows the variables of every frame on it.
-        self._key = KeySource(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key)
-        self._proxy = None if proxy is None else Secret(proxy)
-        hidden = header_rules.hide(headers)
-        api_key = proxy = headers = None
-        check_type("timeouts", timeouts, Timeouts)
-        check_type("limits", limits, Limits)
-        check_type("endpoint", endpoint, Endpoint)
+        credentials = Credentials(api_key, headers, proxy)
+        api_key = headers = proxy = None
         check_method("client_class", client_class, "connect")
-        check_method("ssl_context", ssl_context, "wrap_socket")
-        if self._proxy is not None and not isinstance(self._proxy.reveal(), str):
-            raise ConfigurationError("proxy must be a str or None")
-        self._key.check()
-        self._headers = header_rules.check_headers(hidden)
-        if self._key.missing and not header_rules.credentials(self._headers):
-            raise ConfigurationError(
-                "api_key: none was given and OPENAI_API_KEY is not set (an empty string sends none)"
-            )
-        self._organization_id = (
-            os.environ.get("OPENAI_ORG_ID") if organization_id is None else organization_id
+        self._settings = Settings(
+            credentials,
+            api_base=api_base,
+            organization_id=organization_id,
+            project_id=project_id,
+            response_timeout=response_timeout,
+            timeouts=timeouts,
+            limits=limits,
+            endpoint=endpoint,
+            ssl_context=ssl_context,
+            allow_insecure=allow_insecure,
         )
-        self._project_id = os.environ.get("OPENAI_PROJECT_ID") if project_id is None else project_id
-        self._upgrade_headers(None)  # so that a bad one is refused here
         self._connector = client_class
-        self._response_timeout = check_seconds("response_timeout", response_timeout)
-        self._timeouts = timeouts or Timeouts()
-        self._limits = limits or Limits()
-        if api_base is None:
-            api_base = os.environ.get("OPENAI_BASE_URL") or DEFAULT_API_BASE
-        self._endpoint = endpoint or Endpoint.of(api_base)
-        has_key = bool(self._key) or bool(header_rules.credentials(self._headers))
-        check_insecure(self._endpoint, has_key, allow_insecure)
-        self._ssl_context = ssl_context
         self._connection = Connection(
-            max_buffered_bytes=self._limits.max_buffered_bytes, max_age=self._endpoint.max_age
+            max_buffered_bytes=self._settings.limits.max_buffered_bytes,
+            max_age=self._settings.endpoint.max_age,
         )
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
         weakref.finalize(self, self._connection.forsake).atexit = False
@@ -150,7 +127,7 @@ class WebSocket:
         Takes at most about ``timeouts.close`` seconds; may be called again.
         """
         self._connection.check_process()
-        self._connection.disconnect(self._timeouts.close)
+        self._connection.disconnect(self._settings.timeouts.close)
 
     def reconnect(self, timeout: float | Unset | None = UNSET) -> WebSocket:
         """Close the connection and open a new one; see :meth:`connect`."""
@@ -196,7 +173,7 @@ class WebSocket:
             return "<WebSocket unfinished>"  # in a traceback of the constructor
         state = "connected" if self.connected else "not connected"
         running = ", in flight" if self.in_flight else ""
-        return f"<WebSocket {self._endpoint.host} {state}{running}>"
+        return f"<WebSocket {self._settings.endpoint.host} {state}{running}>"
 
     def __reduce__(self) -> str:
         raise TypeError("a WebSocket cannot be pickled: it holds a key and a connection")
@@ -304,7 +281,7 @@ class WebSocket:
     # -- inside
 
     def _connect_seconds(self, timeout: float | Unset | None) -> float | None:
-        return self._timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)
+        return self._settings.timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)
 
     def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
         """The caller's word, else the chain; a ``conversation`` holds its history itself."""
@@ -320,20 +297,20 @@ class WebSocket:
         """
         connection = self._connection
         connection.check_process()
-        deadline = Deadline(self._timeouts.total)
+        deadline = Deadline(self._settings.timeouts.total)
         chain, fields = connection.chain, payload()
-        message = self._encode(fields)
+        message = self._settings.encode(fields)
         call, stored = Call(), stores(fields)
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
         stream = ResponseStream(
             call,
             deadline=deadline,
-            response_timeout=self._response_timeout,
-            completed=lambda response_id: connection.remember(call, response_id, stored=stored),
+            response_timeout=self._settings.response_timeout,
+            completed=lambda message: connection.remember(call, message.response_id, stored=stored),
             owner=self,
         )
         try:
-            connection.open(call, self._timeouts.drain, deadline)
+            connection.open(call, self._settings.timeouts.drain, deadline)
             self._send(call, payload, message, chain, deadline)
         except BaseException:
             connection.leave(call)
@@ -360,14 +337,14 @@ class WebSocket:
             disconnects = connection.disconnects
             self._check_open(deadline)
             try:
-                self._open(Deadline(deadline.remaining(self._timeouts.connect)), disconnects)
+                self._open(Deadline(deadline.remaining(self._settings.timeouts.connect)), disconnects)
             except ConnectionError as error:
                 if deadline.expired:
                     raise overdue(deadline) from error
                 raise
             if connection.chain is not chain:
                 chain = connection.chain
-                message = self._encode(payload())
+                message = self._settings.encode(payload())
             try:
                 return connection.send(call, message, deadline)
             except ResponsesWSError as error:
@@ -381,14 +358,10 @@ class WebSocket:
         if deadline.expired:
             raise overdue(deadline)
 
-    def _encode(self, payload: Mapping[str, Any]) -> bytes:
-        limits = (self._limits.max_request_bytes, self._endpoint.max_request_bytes)
-        return encode(payload, max_bytes=min((limit for limit in limits if limit is not None), default=None))
-
     def _open(self, deadline: Deadline, disconnects: int) -> None:
         """Make sure of an open connection. The key is asked for only when a new one is made."""
         if not self._connection.ready:
-            self._connection.connect(self._connect_with(), self._target(), deadline, disconnects)
+            self._connection.connect(self._connect_with(), self._settings.target(), deadline, disconnects)
 
     def _connect_with(self) -> Connector:
         if self._connector is not None:
@@ -396,27 +369,6 @@ class WebSocket:
         from responses_ws._transport.ws import SocketTransport
 
         return SocketTransport
-
-    def _upgrade_headers(self, key: Secret | None) -> dict[str, Secret]:
-        return header_rules.upgrade_headers(
-            key,
-            organization_id=self._organization_id,
-            project_id=self._project_id,
-            extra=self._headers,
-            user_agent=USER_AGENT,
-        )
-
-    def _target(self) -> Target:
-        headers = self._upgrade_headers(self._key.secret())
-        return Target(
-            url=self._endpoint.url,
-            headers=headers,
-            secrets=header_rules.secrets(headers),
-            ssl_context=self._ssl_context,
-            proxy=self._proxy,
-            timeouts=self._timeouts,
-            limits=self._limits,
-        )
 
 
 def _found_dead(error: ResponsesWSError) -> bool:

@@ -126,10 +126,10 @@ def leave_by_closing_the_iterator(ws: WebSocket, script: Script) -> None:
 
 
 def leave_by_response_timeout(ws: WebSocket, script: Script) -> None:
-    ws._response_timeout = 0.1
+    ws._settings.response_timeout = 0.1
     with pytest.raises(ResponseTimeout) as caught:
         ask(ws)
-    ws._response_timeout = 600
+    ws._settings.response_timeout = 600
     assert caught.value.partial is not None
     assert caught.value.partial.content == "".join(script.PIECES)
 
@@ -411,7 +411,7 @@ def test_the_total_bounds_the_waiting_for_a_drain(plain: ScriptedServer) -> None
         assert (caught.value.clock, caught.value.seconds) == ("total", 0.2)
         assert caught.value.delivery is Delivery.NOT_SENT
         assert not ws.in_flight
-        ws._timeouts = Timeouts(drain=SECONDS)
+        ws._settings.timeouts = Timeouts(drain=SECONDS)
         plain.open("left")
         assert_own_answer(ws)
     assert len(plain.connections) == 1
@@ -512,7 +512,7 @@ def test_what_an_abandoned_response_still_sends_is_not_kept(plain: ScriptedServe
         plain.open("left")
         assert_own_answer(ws)
         # What was put there after leaving is the word to look at the flags, and no event.
-        assert stream._call.queue.qsize() <= 2
+        assert stream._source.queue.qsize() <= 2
         assert list(chunks) == []
         with pytest.raises(ResponseCancelled) as caught:
             _ = stream.message

@@ -24,7 +24,7 @@ from responses_ws import (
     ResponseStream,
     Timeouts,
     WebSocket,
-    _connection,
+    _process,
 )
 from responses_ws.testing import (
     ScriptedServer,
@@ -240,7 +240,7 @@ def test_an_answer_that_was_complete_before_the_fork_is_the_childs_too(server):
     with websocket(server) as ws:
         stream = ws.stream(model="m", input="parent")
         server.wait_for("sent")
-        call = stream._call
+        call = stream._source
         until(lambda: call.state.value == "done")
         assert Child(lambda: stream.message.content).result() == "whole"
         assert stream.message.content == "whole"
@@ -422,7 +422,7 @@ def test_a_fork_without_hooks_is_noticed(server, monkeypatch):
     server.connection(*childs())
     with websocket(server) as ws:
         _, pieces = begin(ws)
-        monkeypatch.setattr(_connection, "_living", weakref.WeakSet())
+        monkeypatch.setattr(_process, "_living", weakref.WeakSet())
 
         def in_the_child() -> tuple[Any, ...]:
             states = ws.connected, ws.in_flight, ws.last_response_id
@@ -442,7 +442,7 @@ def test_a_fork_without_hooks_ends_without_a_word(server, monkeypatch, forget):
     server.connection(*parents(expect_close(1000)))
     ws = websocket(server).connect()
     _, pieces = begin(ws)
-    monkeypatch.setattr(_connection, "_living", weakref.WeakSet())
+    monkeypatch.setattr(_process, "_living", weakref.WeakSet())
 
     def in_the_child() -> None:
         nonlocal ws, pieces

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from shell import answer, ask, websocket
 
-from responses_ws import ConnectionError, Delivery, _connection
+from responses_ws import ConnectionError, Delivery, _link
 from responses_ws.testing import ScriptedServer, expect, send
 
 LATER = (
@@ -153,7 +153,7 @@ def server() -> Iterator[ScriptedServer]:
 def test_a_thread_that_never_starts(server, monkeypatch):
     """uWSGI without threads: the error names the option. A thread that runs after all does nothing."""
     server.connection(expect(), send(*answer("resp_1", "hi")))
-    monkeypatch.setattr(_connection, "THREAD_START_SECONDS", 0.05)
+    monkeypatch.setattr(_link, "THREAD_START_SECONDS", 0.05)
     asleep: list[Any] = []
     ws = websocket(server)
     with monkeypatch.context() as uwsgi:

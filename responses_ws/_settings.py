@@ -1,0 +1,130 @@
+"""The options that every client of the package takes, checked and resolved."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from responses_ws._core import headers as header_rules
+from responses_ws._core.endpoint import Endpoint, check_insecure
+from responses_ws._core.key import KeySource
+from responses_ws._core.options import check_method, check_type
+from responses_ws._core.request import encode
+from responses_ws._core.secret import Secret
+from responses_ws._transport.base import Target
+from responses_ws._version import __version__
+from responses_ws.errors import ConfigurationError
+from responses_ws.messages import Limits, Timeouts, check_seconds
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Credentials", "Settings"]
+
+DEFAULT_API_BASE = "https://api.openai.com/v1"
+USER_AGENT = f"responses_ws/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
+
+
+class Credentials:
+    """What must never be seen: the key, and the headers and the proxy's URL, which may hold passwords.
+
+    Made first of all in a constructor, whose own variables are then set to None, because a traceback with
+    locals shows the variables of every frame on it. So nothing is checked here and nothing raised.
+    """
+
+    __slots__ = ("headers", "key", "proxy")
+
+    def __init__(
+        self,
+        api_key: str | Callable[[], str] | None,
+        headers: Mapping[str, str] | None,
+        proxy: str | None,
+    ) -> None:
+        self.key = KeySource(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key)
+        self.headers = header_rules.hide(headers)
+        self.proxy = None if proxy is None else Secret(proxy)
+
+
+class Settings:
+    """The checked options of a client. The parameters are those of :class:`WebSocket`.
+
+    :ivar endpoint: where the service is and what it can do.
+    :raises ConfigurationError: for an option that cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        api_base: str | None,
+        organization_id: str | None,
+        project_id: str | None,
+        response_timeout: float | None,
+        timeouts: Timeouts | None,
+        limits: Limits | None,
+        endpoint: Endpoint | None,
+        ssl_context: ssl.SSLContext | None,
+        allow_insecure: bool,
+    ) -> None:
+        check_type("timeouts", timeouts, Timeouts)
+        check_type("limits", limits, Limits)
+        check_type("endpoint", endpoint, Endpoint)
+        check_method("ssl_context", ssl_context, "wrap_socket")
+        self._set_credentials(credentials)
+        self._organization_id = _or_environment(organization_id, "OPENAI_ORG_ID")
+        self._project_id = _or_environment(project_id, "OPENAI_PROJECT_ID")
+        self._request_headers(None)  # so that a bad one is refused here
+        self.response_timeout = check_seconds("response_timeout", response_timeout)
+        self.timeouts = timeouts or Timeouts()
+        self.limits = limits or Limits()
+        if api_base is None:
+            api_base = os.environ.get("OPENAI_BASE_URL") or DEFAULT_API_BASE
+        self.endpoint = endpoint or Endpoint.of(api_base)
+        has_key = bool(self._key) or bool(header_rules.credentials(self._headers))
+        check_insecure(self.endpoint, has_key, allow_insecure)
+        self._ssl_context = ssl_context
+
+    def target(self) -> Target:
+        """Where to connect and how, with the key of this moment. Raises what the key function raises."""
+        headers = self._request_headers(self._key.secret())
+        return Target(
+            url=self.endpoint.url,
+            headers=headers,
+            secrets=header_rules.secrets(headers),
+            ssl_context=self._ssl_context,
+            proxy=self._proxy,
+            timeouts=self.timeouts,
+            limits=self.limits,
+        )
+
+    def encode(self, payload: Mapping[str, Any]) -> bytes:
+        """The WebSocket message for a payload. Raises :class:`PayloadTooLarge` above the smaller limit."""
+        limits = (self.limits.max_request_bytes, self.endpoint.max_request_bytes)
+        return encode(payload, max_bytes=min((limit for limit in limits if limit is not None), default=None))
+
+    def _set_credentials(self, credentials: Credentials) -> None:
+        self._key = credentials.key
+        self._proxy = credentials.proxy
+        if self._proxy is not None and not isinstance(self._proxy.reveal(), str):
+            raise ConfigurationError("proxy must be a str or None")
+        self._key.check()
+        self._headers = header_rules.check_headers(credentials.headers)
+        if self._key.missing and not header_rules.credentials(self._headers):
+            raise ConfigurationError(
+                "api_key: none was given and OPENAI_API_KEY is not set (an empty string sends none)"
+            )
+
+    def _request_headers(self, key: Secret | None) -> dict[str, Secret]:
+        return header_rules.upgrade_headers(
+            key,
+            organization_id=self._organization_id,
+            project_id=self._project_id,
+            extra=self._headers,
+            user_agent=USER_AGENT,
+        )
+
+
+def _or_environment(given: str | None, variable: str) -> str | None:
+    return os.environ.get(variable) if given is None else given
