@@ -162,9 +162,16 @@ def run(connection: Connection, link: Link, connector: Connector, target: Target
         cause.__cause__ = error
         logger.exception("the reader thread failed")
     finally:
+        _end(connection, link, transport, cause)
+
+
+def _end(connection: Connection, link: Link, transport: Transport, cause: ResponsesWSError) -> None:
+    """Say why, then tell who waits, who may end the process at once; then give the socket back."""
+    try:
+        transport.close(cause.close_code if isinstance(cause, ProtocolError) else 1000)
+    finally:
         # Without its traceback, which would tie the frames of this thread to whoever keeps the cause.
         connection.end(link, cause.with_traceback(None))
-        transport.close(cause.close_code if isinstance(cause, ProtocolError) else 1000)
         transport.abort()
         transport.release()
 

@@ -25,8 +25,10 @@ class ToolCall:
     :ivar name: the function or custom tool; None on a delta that does not name it.
     :ivar arguments: on a chunk the piece of text that arrived; on a message the whole text (JSON for a
         function, free text for a custom tool), as the model wrote it.
-    :ivar type: ``function_call`` or ``custom_tool_call``.
+    :ivar type: ``function_call`` or ``custom_tool_call``; ``mcp_approval_request`` where a call of the
+        service's own needs an approval.
     :ivar item_id: the id of the output item.
+    :ivar server_label: of an approval request, the MCP server that is to be called.
     """
 
     id: str | None = None
@@ -34,6 +36,7 @@ class ToolCall:
     arguments: str = ""
     type: str = "function_call"
     item_id: str | None = None
+    server_label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
