@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
     from responses_ws.testing.frames import frame
+    from responses_ws.testing.http import HttpRequest
     from responses_ws.testing.log import ConnectionRecord, LogEntry
     from responses_ws.testing.model import Model, ModelConnection
     from responses_ws.testing.model_reply import default_reply
@@ -48,6 +49,13 @@ if TYPE_CHECKING:
         serve,
         silence,
     )
+    from responses_ws.testing.steps_http import (
+        begin_stream,
+        end_stream,
+        expect_request,
+        respond,
+        stream_bytes,
+    )
     from responses_ws.testing.steps_messages import (
         expect,
         expect_close,
@@ -66,6 +74,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "ConnectionRecord",
+    "HttpRequest",
     "LogEntry",
     "Model",
     "ModelConnection",
@@ -74,18 +83,21 @@ __all__ = [
     "ScriptedTransport",
     "Step",
     "accept",
+    "begin_stream",
     "close",
     "close_frame",
     "connect_reply",
     "deaf",
     "default_reply",
     "delay",
+    "end_stream",
     "eof",
     "expect",
     "expect_close",
     "expect_gone",
     "expect_ping",
     "expect_pong",
+    "expect_request",
     "fragments",
     "frame",
     "gate",
@@ -101,11 +113,13 @@ __all__ = [
     "refuse",
     "repeat",
     "reset",
+    "respond",
     "run",
     "send",
     "send_binary",
     "serve",
     "silence",
+    "stream_bytes",
 ]
 
 MODULES = (
@@ -117,6 +131,8 @@ MODULES = (
     "steps_flow",
     "steps_messages",
     "transport",
+    "http",
+    "steps_http",
     "connection",
     "steps_ends",
     "server",

@@ -16,6 +16,7 @@ from websockets.server import ServerProtocol
 
 from responses_ws._transport.deadline import Deadline
 from responses_ws.testing.frames import MessageData, encode, frame
+from responses_ws.testing.http import HttpSide, asks_for_no_upgrade
 from responses_ws.testing.inbox import Inbox
 from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
 from responses_ws.testing.log import ConnectionRecord, LogEntry
@@ -49,6 +50,7 @@ class Connection:
     :ivar answers_pings: whether pings get pongs.
     :ivar answers_close: whether the client's close frame gets one back.
     :ivar memories: what each model keeps with this connection.
+    :ivar http: what the steps speak in place of WebSocket, once a request came that asks for no upgrade.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Connection:
         self.answers_pings = True
         self.answers_close = True
         self.memories: dict[Model, ModelConnection] = {}
+        self.http: HttpSide | None = None
         self._inbox = Inbox(record, shared)
         self._wire = wire
         self._tls = tls
@@ -159,9 +162,38 @@ class Connection:
         self.record.take_head(head)
         return head
 
+    def read_body(self, length: int) -> bytes:
+        """So many bytes that follow the head of a request."""
+        self.wait(lambda: len(self._head) >= length or self.over)
+        if len(self._head) < length:
+            raise ClientGone
+        body, self._head = self._head[:length], self._head[length:]
+        return body
+
+    def begin(self) -> None:
+        """Take the first request: complete the upgrade that it asks for, or go on in HTTP."""
+        head = self.take_request()
+        if not self.http:
+            self._upgrade(head, {})
+
+    def take_request(self) -> bytes:
+        """The next request, over HTTP with its body, for an answer of any kind; its head."""
+        if self.http:
+            self.http.receive()
+            return b""
+        head = self.read_request()
+        if asks_for_no_upgrade(head):
+            self.answered = True
+            self.http = HttpSide(self)
+            self.http.take(head)
+        return head
+
     def accept(self, headers: Mapping[str, str]) -> None:
         """Complete the upgrade; ``headers`` are added to the answer or replace what it has."""
-        response = accept_upgrade(self._protocol, self.read_request(), headers)
+        self._upgrade(self.read_request(), headers)
+
+    def _upgrade(self, head: bytes, headers: Mapping[str, str]) -> None:
+        response = accept_upgrade(self._protocol, head, headers)
         self._protocol.send_response(response)
         self._log("out", "handshake", response.serialize())
         self._flush_protocol()
@@ -186,10 +218,12 @@ class Connection:
     # Receiving
 
     def receive(self) -> dict[str, Any]:
-        """The next message of the client, which must be a JSON object.
+        """The next message of the client, which must be a JSON object; over HTTP the body of a request.
 
         Raises :class:`ClientGone` when the client leaves first.
         """
+        if self.http:
+            return self.http.receive_create()
         message = self.receive_message()
         if isinstance(message, bytes):
             raise ScriptError("a binary message came")
@@ -236,11 +270,14 @@ class Connection:
     # Sending
 
     def send(self, *messages: MessageData) -> None:
-        """Send each message as text.
+        """Send each message as text; over HTTP as an event of the answer.
 
         Raises :class:`ClientGone` when the client has left.
         """
         self._check_client()
+        if self.http:
+            self.http.send(*messages)
+            return
         for message in messages:
             data = encode(message)
             self._protocol.send_text(data)
@@ -257,8 +294,11 @@ class Connection:
         self.flush()
 
     def send_fragment(self, data: bytes, *, first: bool, last: bool) -> None:
-        """Send one frame of a text message."""
+        """Send one frame of a text message; over HTTP a piece of an event."""
         self._check_client()
+        if self.http:
+            self.http.stream(b"%b%b%b" % (b"data: " * first, data, b"\n\n" * last))
+            return
         if first:
             self._protocol.send_text(data, fin=last)
         else:
@@ -266,13 +306,16 @@ class Connection:
         self._flush_protocol()
         self.flush()
 
-    def log_fragments(self, data: bytes, frames: int) -> None:
-        """Note a message that is sent in so many frames."""
+    def log_message(self, data: bytes, frames: int = 1) -> None:
+        """Note a message that is sent, in so many frames."""
         self._log("out", "text", data, frames)
 
     def send_ping(self, data: bytes) -> None:
-        """Send a ping."""
+        """Send a ping; over HTTP a comment."""
         self._check_client()
+        if self.http:
+            self.http.stream(b": ping\n\n")
+            return
         self._protocol.send_ping(data)
         self._flush_protocol()
         self._log("out", "ping", data)
@@ -297,7 +340,14 @@ class Connection:
         self.send_raw(frame(payload, opcode=Opcode.CLOSE), kind="close")
 
     def close(self, code: int | None, reason: str = "") -> None:
-        """Send a close frame, wait for the client's for a while, and end the sending direction."""
+        """Send a close frame, wait for the client's for a while, and end the sending direction.
+
+        Over HTTP end the answer, then the connection.
+        """
+        if self.http:
+            self.http.end_stream()
+            self.finish(notify=True)
+            return
         self.send_close(b"" if code is None else struct.pack(">H", code) + reason.encode())
         self.resume()
         with contextlib.suppress(Closing):
@@ -327,7 +377,7 @@ class Connection:
         """Look at what has come before sending, so that a client that left is noticed."""
         if not self.over:
             self._turn(0)
-        if self.gone or self._protocol.state is not OPEN:
+        if self.gone or not (self.http or self._protocol.state is OPEN):
             raise ClientGone
 
     def _flush_protocol(self) -> None:
@@ -360,10 +410,13 @@ class Connection:
     def idle(self) -> None:
         """The script is over: wait for the client to leave."""
         self.resume()
-        self.wait(lambda: self.over or bool(self._inbox.messages))
-        if self._inbox.messages and not self._leaving:
+        self.wait(lambda: self.over or self._has_more())
+        if self._has_more() and not self._leaving:
             raise ScriptError("a message came after the end of the script")
         self.wait(lambda: self.over)
+
+    def _has_more(self) -> bool:
+        return bool(self._inbox.messages or (self.http and self._head))
 
     def part(self, code: int, reason: str) -> None:
         """Take leave without waiting, as far as the client still listens."""

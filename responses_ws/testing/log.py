@@ -17,8 +17,9 @@ class LogEntry:
 
     :ivar connection: the number of the connection, from 1.
     :ivar direction: ``in`` from the client, ``out`` from the server.
-    :ivar kind: ``handshake``, ``text``, ``binary``, ``ping``, ``pong``, ``close``, ``raw`` (bytes sent past
-        the protocol), ``eof`` or ``reset`` (the TCP connection ended).
+    :ivar kind: ``handshake`` (the head of a request), ``response`` (of an HTTP answer), ``text``, ``binary``,
+        ``ping``, ``pong``, ``close``, ``raw`` (bytes sent past the protocol), ``eof`` or ``reset`` (the TCP
+        connection ended).
     :ivar data: the payload in bytes, a whole message where it came in fragments; for a handshake the head.
     :ivar frames: the number of frames that carried the message.
     """
@@ -50,8 +51,8 @@ class ConnectionRecord:
     """One TCP connection that the server accepted.
 
     :ivar number: from 1, in the order of accepting.
-    :ivar path: of the upgrade request, with the query; None before it came.
-    :ivar headers: of the upgrade request, names in lower case, repeated ones joined by a comma.
+    :ivar path: of the first request, with the query; None before it came.
+    :ivar headers: of the first request, names in lower case, repeated ones joined by a comma.
     :ivar close_code: of the client's close frame: 1005 for a frame without code, None without a frame.
     :ivar close_reason: of the client's close frame, or None.
     :ivar ended: how the connection ended: ``close`` (the client sent a close frame), ``eof`` (it ended the
@@ -69,7 +70,7 @@ class ConnectionRecord:
     gone: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def take_head(self, head: bytes) -> None:
-        """Note what the upgrade request says."""
+        """Note what the first request says."""
         request, *fields = head.decode("latin-1").strip().split("\r\n")
         self.path = request.split(" ")[1] if request.count(" ") == 2 else None
         for line in fields:

@@ -26,7 +26,7 @@ from responses_ws.testing.model_reply import (
     items_of,
     limit_words,
 )
-from responses_ws.testing.model_requests import Refusal, check_calls, check_request, invalid
+from responses_ws.testing.model_requests import Refusal, check_calls, check_request, invalid, not_found
 
 __all__ = ["Model", "ModelConnection"]
 
@@ -89,7 +89,7 @@ class Failure:
 
 
 class Model:
-    """Answers ``response.create`` like the service.
+    """Answers ``response.create`` like the service, over WebSocket and over HTTP.
 
     What was stored lives in the model, so that several connections and servers can share one; what the
     service keeps with a connection lives in the :class:`ModelConnection` that :meth:`connect` gives. All
@@ -105,6 +105,7 @@ class Model:
     :param keepalive: put a ``keepalive`` event after ``response.in_progress`` and after every delta.
     :param errors: the shape of errors, ``wrapped`` or ``flat``.
     :param lanes: whether ``stream_id`` is known; if not it is refused. Lanes answer one after the other.
+    :param background_polls: times that a background response is retrieved before it is there.
     :param before_event: called with each event before it is sent, on the connection's thread, which serves
         nothing else meanwhile.
     :ivar creates: the number of ``response.create`` received.
@@ -119,6 +120,7 @@ class Model:
         keepalive: bool = False,
         errors: str = "wrapped",
         lanes: bool = True,
+        background_polls: int = 1,
         before_event: Callable[[Event], object] | None = None,
     ) -> None:
         _check_choice("warmup", warmup, WARMUPS)
@@ -131,8 +133,12 @@ class Model:
         self._keepalive = keepalive
         self._errors = errors
         self._lanes = lanes
-        self._lock = threading.Lock()  # creates, made responses, forgotten ids, failures to come
+        self._background_polls = background_polls
+        # Creates, made and stored responses, those in the background, forgotten ids, failures to come.
+        self._lock = threading.Lock()
         self._made: dict[str, Made] = {}
+        self._stored: dict[str, Item] = {}
+        self._background: dict[str, int] = {}
         self._forgotten: set[str] = set()
         self._failures: deque[Failure] = deque()
 
@@ -203,6 +209,60 @@ class Model:
         with self._lock:
             return self._made[response_id].history
 
+    # Over HTTP
+
+    def start(self, request: Item) -> Item:
+        """A response in the background: made, but not shown before it was asked for a few times."""
+        *_, last = self.respond(request, self.connect())
+        if last["type"] == "error":
+            raise Refusal(last["error"], last["status"])
+        response_id = str(last["response"]["id"])
+        with self._lock:
+            self._stored[response_id] = {**last["response"], "background": True}
+            self._background[response_id] = self._background_polls
+        return self._unfinished(response_id, "queued")
+
+    def retrieve(self, response_id: str) -> Item:
+        """A stored response as it is now. Raises a refusal for others."""
+        with self._lock:
+            self._find(response_id)
+            left = self._background.get(response_id, 0)
+            if left:
+                self._background[response_id] = left - 1
+                return self._unfinished(response_id, "in_progress")
+            return self._stored[response_id]
+
+    def cancel(self, response_id: str) -> Item:
+        """Stop a background response, if it is still running."""
+        with self._lock:
+            self._find(response_id)
+            if not self._stored[response_id]["background"]:
+                raise invalid(None, "Cannot cancel a synchronous response.")
+            if self._background.pop(response_id, 0):
+                self._stored[response_id] = self._unfinished(response_id, "cancelled")
+            return self._stored[response_id]
+
+    def delete(self, response_id: str) -> None:
+        """Forget a stored response."""
+        with self._lock:
+            self._find(response_id)
+            self._forgotten.add(response_id)
+
+    def input_items(self, response_id: str) -> list[Item]:
+        """What a stored response was given, oldest first."""
+        with self._lock:
+            self._find(response_id)
+            return self._made[response_id].input
+
+    def _find(self, response_id: str) -> None:
+        if response_id in self._forgotten or response_id not in self._stored:
+            raise not_found(response_id)
+
+    def _unfinished(self, response_id: str, status: str) -> Item:
+        return {**self._stored[response_id], "status": status, "output": [], "usage": None}
+
+    # Making a response
+
     def _turn(self, request: Item, connection: ModelConnection) -> Iterator[Event]:
         self._check(request, connection)
         failure = self._next_failure()
@@ -223,9 +283,10 @@ class Model:
             yield from self._failed_events(failure, request, made)
             return
         yield from events
-        self._keep(made, request, connection)
         counts = usage([*before, *items], before, output)
-        yield lifecycle_event(_final_response(request, made, counts, cut=cut))
+        final = _final_response(request, made, counts, cut=cut)
+        self._keep(made, final, request, connection)
+        yield lifecycle_event(final)
 
     def _next_failure(self) -> Failure | None:
         with self._lock:
@@ -278,9 +339,11 @@ class Model:
             error = {name: failure.error[name] for name in ("code", "message")}
             yield lifecycle_event(response_object(request, made.id, "failed", error=error))
 
-    def _keep(self, made: Made, request: Item, connection: ModelConnection) -> None:
+    def _keep(self, made: Made, final: Item, request: Item, connection: ModelConnection) -> None:
         with self._lock:
             self._made[made.id] = made
+            if made.stored:
+                self._stored[made.id] = final
         connection.latest[request.get("stream_id")] = made
 
     def _keep_alive(self, events: Iterator[Event]) -> Iterator[Event]:

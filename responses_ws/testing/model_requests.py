@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from responses_ws.testing.model_reply import Item
 
-__all__ = ["Refusal", "check_calls", "check_request", "invalid"]
+__all__ = ["Refusal", "check_calls", "check_request", "invalid", "not_found"]
 
 LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 CALL_OUTPUTS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
@@ -29,6 +29,13 @@ def invalid(
     """A 400 of the service."""
     error = {"type": "invalid_request_error", "code": code, "message": message, "param": param}
     return Refusal(error, of_connection=of_connection)
+
+
+def not_found(response_id: str) -> Refusal:
+    """A 404 of the service, for a response that it does not hold."""
+    text = f"Response with id '{response_id}' not found."
+    error = {"type": "invalid_request_error", "code": None, "message": text, "param": "id"}
+    return Refusal(error, 404)
 
 
 def check_request(request: Item, *, lanes: bool) -> None:

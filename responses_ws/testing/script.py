@@ -105,7 +105,7 @@ def _accept(connection: Connection, *, may_leave: bool) -> None:
     if connection.answered:
         return
     try:
-        connection.accept({})
+        connection.begin()
     except ClientGone:
         if not may_leave:
             raise

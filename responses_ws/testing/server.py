@@ -21,6 +21,7 @@ from responses_ws.testing.steps_flow import serve
 from responses_ws.testing.wire import Waker, Wire
 
 if TYPE_CHECKING:
+    from responses_ws.testing.http import HttpRequest
     from responses_ws.testing.model import Model
 
 __all__ = ["ScriptedServer"]
@@ -32,7 +33,10 @@ CLOSE_SECONDS = 5.0
 
 
 class ScriptedServer:
-    """A WebSocket server on loopback that does what a test tells it, faults included.
+    """A WebSocket and HTTP server on loopback that does what a test tells it, faults included.
+
+    A connection speaks what its first request asks for. Steps that do not name one of the two mean the same
+    in both, so that one script can test both.
 
     Each connection plays the next script given to :meth:`connection`. One that comes when none is left is
     answered by the model; without a model it is refused and reported. A context manager: leaving it closes
@@ -46,7 +50,9 @@ class ScriptedServer:
     :param receive_buffer: bytes of the kernel's receive buffer of each connection, for a slow link; None
         leaves it to the system.
     :param record: False keeps neither requests nor log, for load and for long runs.
-    :ivar requests: every JSON object received as a text message, in order, over all connections.
+    :ivar requests: every JSON object received as a text message, or as the body of an HTTP request, in
+        order, over all connections.
+    :ivar http_requests: every HTTP request that asked for no upgrade, in order.
     :ivar log: everything that went over the connections, in order.
     :ivar connections: a record of each accepted connection.
     """
@@ -63,6 +69,7 @@ class ScriptedServer:
         self.model = model
         self._shared = Shared(record=record)
         self.requests: list[dict[str, Any]] = self._shared.requests
+        self.http_requests: list[HttpRequest] = self._shared.http_requests
         self.log: list[LogEntry] = self._shared.log
         self.connections: list[ConnectionRecord] = []
         self._wanted_port = port

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from responses_ws._transport.deadline import Deadline
 from responses_ws.testing.log import LogEntry
 from responses_ws.testing.wire import Waker
+
+if TYPE_CHECKING:
+    from responses_ws.testing.http import HttpRequest
 
 __all__ = ["Shared"]
 
@@ -27,6 +31,7 @@ class Shared:
         self.marks: set[str] = set()
         self.log: list[LogEntry] = []
         self.requests: list[dict[str, Any]] = []
+        self.http_requests: list[HttpRequest] = []
         self.closing: Deadline | None = None
         self._record = record
         self._wakers: set[Waker] = set()
@@ -40,6 +45,15 @@ class Shared:
         """Add to the requests."""
         if self._record:
             self.requests.append(request)
+
+    def note_http(self, request: HttpRequest) -> None:
+        """Add to the HTTP requests, and its body to the requests if it is a JSON object."""
+        if not self._record:
+            return
+        self.http_requests.append(request)
+        with contextlib.suppress(ValueError):
+            if isinstance(body := request.json, dict):
+                self.requests.append(body)
 
     def enter(self, waker: Waker) -> None:
         with self.changed:

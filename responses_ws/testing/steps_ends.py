@@ -49,7 +49,7 @@ class Refuse(Step):
     opens = True
 
     def play(self, connection: Connection) -> None:
-        connection.read_request()
+        connection.take_request()
         connection.answered = True
         connection.send_raw(self.response, kind="handshake")
         connection.finish(notify=True)
@@ -62,7 +62,7 @@ def refuse(
     reason: str | None = None,
     framing: str = "length",
 ) -> Step:
-    """Answer the upgrade request with an HTTP response and end the connection.
+    """Answer the upgrade request, or the HTTP request, with a response and end the connection.
 
     :param body: an object is sent as JSON.
     :param reason: the reason phrase; None takes the usual one, an empty string sends none.
@@ -78,12 +78,18 @@ class RawHandshake(Step):
     opens = True
 
     def play(self, connection: Connection) -> None:
-        connection.read_request()
-        connection.answer(self.data)
+        connection.take_request()
+        if connection.http:
+            connection.send_raw(self.data, kind="response")
+        else:
+            connection.answer(self.data)
 
 
 def raw_handshake(data: bytes) -> Step:
-    """Answer the upgrade request with any bytes, or with none, and take the connection for upgraded."""
+    """Answer the upgrade request with any bytes, or with none, and take the connection for upgraded.
+
+    An HTTP request is answered in the same way.
+    """
     return RawHandshake(data)
 
 
@@ -98,7 +104,7 @@ class Hang(Step):
 
     def play(self, connection: Connection) -> None:
         if self.read:
-            connection.read_request()
+            connection.take_request()
         else:
             connection.pause()
         connection.answered = True
@@ -106,7 +112,7 @@ class Hang(Step):
 
 
 def hang(*, read: bool = True) -> Step:
-    """Read the upgrade request and never answer it, until the client leaves.
+    """Read the upgrade request, or the HTTP request, and never answer it, until the client leaves.
 
     :param read: False reads nothing at all, not even the beginning of TLS, until the server is closed.
     """
@@ -143,6 +149,8 @@ class Close(Step):
 
 def close(code: int | None = 1000, reason: str = "") -> Step:
     """Send a close frame, wait up to five seconds for the client's, and end the sending direction.
+
+    Over HTTP the answer ends, as its framing asks for, and then the connection.
 
     :param code: any number, also one that RFC 6455 forbids; None sends a frame without a code.
     """

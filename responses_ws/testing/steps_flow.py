@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from responses_ws.testing.interruptions import ClientGone, ScriptError
+from responses_ws.testing.model_http import serve_request
 from responses_ws.testing.script import perform
 from responses_ws.testing.step import Step
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
+    from responses_ws.testing.http import HttpSide
     from responses_ws.testing.model import Model
 
 __all__ = [
@@ -203,6 +205,9 @@ class Serve(Step):
                 raise
 
     def _answer(self, connection: Connection, model: Model) -> None:
+        if connection.http:
+            self._answer_http(connection.http, model)
+            return
         memory = connection.memories.setdefault(model, model.connect())
         answered = 0
         while answered != self.turns and not memory.over:
@@ -211,6 +216,12 @@ class Serve(Step):
             answered += 1
         if memory.over:
             connection.close(1000)
+
+    def _answer_http(self, side: HttpSide, model: Model) -> None:
+        answered = 0
+        while answered != self.turns:
+            serve_request(model, side, side.receive())
+            answered += 1
 
 
 def serve(model: Model | None = None, turns: int | None = None) -> Step:

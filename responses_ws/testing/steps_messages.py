@@ -46,7 +46,7 @@ class Expect(Step):
 
 
 def expect(match: Match = None, **fields: Any) -> Step:
-    """Wait for the next message and compare it.
+    """Wait for the next message, or over HTTP the next ``POST`` of a response, and compare it.
 
     :param match: an object of which the message must have all keys and values, at every depth; or a
         predicate of the whole message; None accepts any JSON object.
@@ -68,7 +68,11 @@ class Send(Step):
 
 
 def send(*events: MessageData) -> Step:
-    """Send each event as one text message: an object as JSON, text or bytes as they are."""
+    """Send each event as one text message: an object as JSON, text or bytes as they are.
+
+    Over HTTP each is one event of an event stream, whose head is sent before the first; it ends after a last
+    event that ends a response, and otherwise with the next request.
+    """
     return Send(events)
 
 
@@ -94,7 +98,7 @@ class Fragments(Step):
     def play(self, connection: Connection) -> None:
         data = encode(self.event)
         starts = range(0, max(len(data), 1), self.size)
-        connection.log_fragments(data, len(starts))
+        connection.log_message(data, len(starts))
         for start in starts:
             last = start == starts[-1]
             connection.send_fragment(data[start : start + self.size], first=start == 0, last=last)
@@ -142,7 +146,7 @@ class Ping(Step):
 
 
 def ping(data: bytes = b"") -> Step:
-    """Send a ping."""
+    """Send a ping; over HTTP a comment."""
     return Ping(data)
 
 

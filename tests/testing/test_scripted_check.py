@@ -275,7 +275,7 @@ def test_code_of_the_test_that_holds_a_thread(raw_client, monkeypatch):
     ("head", "answer"),
     [
         (b"GET /v1/responses HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 426 Upgrade Required\r\n"),
-        (b"POST /v1/responses HTTP/1.1\r\nHost: h\r\n\r\n", b""),
+        (b"PUT /v1/responses HTTP/1.1\r\nHost: h\r\n\r\n", b""),
         (b"\x16\x03\x01\r\n\r\n", b""),
     ],
 )
