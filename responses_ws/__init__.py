@@ -36,7 +36,7 @@ from responses_ws.errors import (
     ToolError,
     ToolRoundsExceeded,
 )
-from responses_ws.messages import Chunk, Limits, Message, Timeouts, ToolCall, Usage
+from responses_ws.messages import Chunk, Limits, Message, Steer, Timeouts, ToolCall, Usage
 from responses_ws.stream import ResponseStream
 from responses_ws.websocket import WebSocket
 
@@ -72,6 +72,7 @@ __all__ = [
     "ResponsesWSError",
     "SchemaError",
     "ServerError",
+    "Steer",
     "StreamLimitReached",
     "Timeouts",
     "ToolCall",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import queue
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
-from responses_ws._core.lanes import Request
+from responses_ws._core.events import Event
+from responses_ws._core.lanes import Request, State
 from responses_ws._source import Batch, End
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
@@ -14,7 +16,7 @@ from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
-__all__ = ["READY", "WOKEN", "Call", "Mark", "wait_for"]
+__all__ = ["READY", "WOKEN", "Call", "Mark", "batches", "wait_for"]
 
 
 class Mark(enum.Enum):
@@ -93,6 +95,38 @@ class Call(Request):
         """In a forked child: nothing will feed the queue, whose own lock may be held in the parent."""
         self.queue = queue.SimpleQueue()
         self.finish(cause, self.delivery)
+
+
+def batches(
+    route: Callable[[Event], Request | None], events: list[Event], size: int
+) -> list[tuple[Call, Batch]]:
+    """The events as runs of one call each, in order; those that belong to nobody are left out.
+
+    :param size: bytes of all events together.
+    """
+    share = size // max(1, len(events))
+    found: list[tuple[Call, Batch]] = []
+    owner: Call | None = None
+    run: list[Event] = []
+
+    def close_run(terminal: Event | None) -> None:
+        if owner is not None and (run or terminal):
+            found.append((owner, Batch(run, terminal, share * (len(run) + 1))))
+
+    for event in events:
+        call = cast("Call | None", route(event))
+        if call is not owner:
+            close_run(None)
+            owner, run = call, []
+        if call is None:
+            continue
+        if call.state is State.DONE:
+            close_run(event)
+            owner, run = None, []
+        else:
+            run.append(event)
+    close_run(None)
+    return found
 
 
 def wait_for(source: queue.SimpleQueue[Any], seconds: float | None) -> Any:

@@ -12,17 +12,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from responses_ws._call import READY, Call, wait_for
+from responses_ws._call import READY, Call, batches, wait_for
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes, Request, State
 from responses_ws._link import Link, start
 from responses_ws._process import watch
-from responses_ws._source import Batch
-from responses_ws._transport.base import Connector, Target
+from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.errors import (
     ConcurrencyError,
@@ -38,6 +37,7 @@ from responses_ws.errors import (
 )
 
 __all__ = ["Chain", "Connection"]
+from responses_ws.messages import Steer
 
 logger = logging.getLogger("responses_ws")
 
@@ -206,6 +206,35 @@ class Connection:
                 call.move(State.QUEUED)
         return with_context(link.cause or error, delivery=Delivery.NOT_SENT)
 
+    def steer(self, call: Call, encode: Callable[[str], bytes]) -> Steer:
+        """Send input to the call's running response.
+
+        :param encode: makes the message from the response's id.
+
+        Raises :class:`ConnectionError` when no response of the call is running.
+        """
+        message = encode(self._begin_steer(call, None)[0])
+        steer = Steer()
+        # Noted before it leaves: the response may end meanwhile, and then its end is not that of the turn.
+        _, link, transport = self._begin_steer(call, steer)
+        try:
+            transport.send(message)
+        except (ConnectionLost, ResponseTimeout) as error:
+            raise self._unsent(call, link, error) from error.__cause__
+        except BaseException:
+            self._give_up(link, ConnectionLost("the sending of a steer was interrupted"))
+            raise
+        return steer
+
+    def _begin_steer(self, call: Call, steer: Steer | None) -> tuple[str, Link, Transport]:
+        with self.lock:
+            link, target = self.link, self.lanes.steerable(call)
+            if link is None or link.transport is None or target is None:
+                raise ConnectionError("steer: the response has not begun, or is over")
+            if steer is not None:
+                self.lanes.steer(call, steer)
+            return target, link, link.transport
+
     def leave(self, call: Call) -> None:
         """Abandon the call, and free its lane when it was not sent whole."""
         call.abandon()
@@ -301,11 +330,11 @@ class Connection:
             # A connecting that was given up is not over yet; it may come later than the next one.
             if link.over or link.aborted:
                 return
-            batches = self._route(events, sum(map(len, payloads)))
+            routed = batches(self.lanes.route, events, sum(map(len, payloads)))
             ready = self._take_ready()
             strays, self.lanes.strays = self.lanes.strays, []
             broken, self.lanes.connection_error = self.lanes.connection_error, None
-        for call, batch in batches:
+        for call, batch in routed:
             call.give(batch, now, self._max_buffered_bytes)
         _tell(ready)
         for kind in strays:
@@ -315,33 +344,6 @@ class Connection:
             failure = response_error(error_event)
         if failure is not None:
             raise failure
-
-    def _route(self, events: list[Event], size: int) -> list[tuple[Call, Batch]]:
-        """Under the lock: the events as runs of one call each, in order."""
-        route = self.lanes.route
-        share = size // max(1, len(events))
-        batches: list[tuple[Call, Batch]] = []
-        owner: Call | None = None
-        run: list[Event] = []
-
-        def close_run(terminal: Event | None) -> None:
-            if owner is not None and (run or terminal):
-                batches.append((owner, Batch(run, terminal, share * (len(run) + 1))))
-
-        for event in events:
-            call = cast("Call | None", route(event))
-            if call is not owner:
-                close_run(None)
-                owner, run = call, []
-            if call is None:
-                continue
-            if call.state is State.DONE:
-                close_run(event)
-                owner, run = None, []
-            else:
-                run.append(event)
-        close_run(None)
-        return batches
 
     def end(self, link: Link, cause: ResponsesWSError) -> None:
         """The link is gone. The first cause counts; later ones change nothing."""

@@ -99,10 +99,15 @@ class Settings:
             limits=self.limits,
         )
 
-    def encode(self, payload: Mapping[str, Any]) -> bytes:
-        """The WebSocket message for a payload. Raises :class:`PayloadTooLarge` above the smaller limit."""
+    @property
+    def max_request_bytes(self) -> int | None:
+        """The smaller of the caller's limit and the service's; None when there is neither."""
         limits = (self.limits.max_request_bytes, self.endpoint.max_request_bytes)
-        return encode(payload, max_bytes=min((limit for limit in limits if limit is not None), default=None))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def encode(self, payload: Mapping[str, Any]) -> bytes:
+        """The WebSocket message for a payload; see :func:`responses_ws._core.request.encode`."""
+        return encode(payload, max_bytes=self.max_request_bytes)
 
     def _set_credentials(self, credentials: Credentials) -> None:
         self._key = credentials.key

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from responses_ws.errors import ConfigurationError
 
-__all__ = ["Chunk", "Limits", "Message", "Timeouts", "ToolCall", "Usage"]
+if TYPE_CHECKING:
+    from responses_ws.errors import ResponseError
+
+__all__ = ["Chunk", "Limits", "Message", "Steer", "Timeouts", "ToolCall", "Usage"]
 
 MEBIBYTE = 1024 * 1024
 
@@ -48,6 +51,22 @@ class Usage:
     cached_tokens: int | None = None
     cache_creation_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Steer:
+    """Input that was given to a running response. Its fields change as the service answers.
+
+    :ivar state: ``sent``; ``accepted``; ``committed`` once the successor has begun, which has the input;
+        ``pending`` when the service first wants outputs of tools, and adds the input to the request that
+        brings them; ``failed``.
+    :ivar id: the service's name for it, once it is accepted.
+    :ivar error: why it failed.
+    """
+
+    state: str = "sent"
+    id: str | None = None
+    error: ResponseError | None = None
 
 
 @dataclass(slots=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
+    ConfigurationError,
     Delivery,
     ResponseCancelled,
     ResponsesWSError,
@@ -19,10 +20,12 @@ from responses_ws.errors import (
     bare,
     with_context,
 )
-from responses_ws.messages import Chunk, Message
+from responses_ws.messages import Chunk, Message, Steer
 from responses_ws.streaming import StreamAccumulator, build_chunk
 
 __all__ = ["ResponseStream"]
+
+Input: TypeAlias = "str | Sequence[Mapping[str, Any]]"
 
 
 class ResponseStream:
@@ -43,6 +46,7 @@ class ResponseStream:
         response_timeout: float | None,
         completed: Callable[[Message], None],
         owner: object,
+        steer: Callable[[Input], Steer] | None = None,
     ) -> None:
         self._source = source
         self._deadline = deadline
@@ -50,6 +54,7 @@ class ResponseStream:
         self._completed = completed
         # A connection that is only reachable through this stream must live as long as it does.
         self._owner = owner
+        self._steer = steer
         self._accumulator = StreamAccumulator()
         self._events: Iterator[Event] = iter(())
         self._terminal: Event | None = None
@@ -109,6 +114,28 @@ class ResponseStream:
                     on_chunk(chunk)
             return self.message
 
+    @property
+    def superseded(self) -> tuple[Message, ...]:
+        """The answers of this stream that a steer brought to their end, in order; see :meth:`steer`."""
+        return tuple(self._accumulator.superseded)
+
+    def steer(self, input: Input) -> Steer:
+        """Give the running response more input: a text, or user messages. From any thread.
+
+        The service ends the response early (``incomplete``, for the reason ``steered``) or lets it end, and
+        begins its successor by itself. Both are this stream: its chunks go on with the successor's, and
+        ``message`` is the last answer. The :class:`Steer` that is returned tells what the service says of the
+        input, as soon as the connection has received it; when it refuses the input the response goes on.
+        When it first wants outputs of tools (``pending``) the stream ends, and the service adds the input to
+        the request that brings them. See the API's guide "Steering".
+
+        Raises :class:`ConfigurationError` for bad input and for a service that has no steering,
+        :class:`ConnectionError` when the response has not begun or is over, and :class:`ConnectionLost`.
+        """
+        if self._steer is None:
+            raise ConfigurationError("steer: only a response over a WebSocket can be steered")
+        return self._steer(input)
+
     def cancel(self) -> None:
         """Stop the response, if it is not over. Another thread that waits for it gets
         :class:`ResponseCancelled`; in the thread that iterates, the loop ends.
@@ -150,6 +177,7 @@ class ResponseStream:
             self._events = iter(found.events)
             self._terminal = found.terminal
         elif isinstance(found, End):
+            self._settle_superseded()
             raise with_context(found.cause, **(self._context() | {"delivery": found.delivery}))
         else:
             self._check_clocks()
@@ -177,6 +205,7 @@ class ResponseStream:
 
     def _finish(self, terminal: Event) -> Chunk:
         """The terminal event as the last chunk, or as the error that it is."""
+        self._settle_superseded()
         error = parse_error(terminal)
         if error is not None and terminal_status(terminal) == "error":
             raise response_error(error, **self._context())
@@ -189,6 +218,12 @@ class ResponseStream:
             self._completed(message)
         self._message = message
         return chunk
+
+    def _settle_superseded(self) -> None:
+        """An answer that was whole moves the chain on, whatever comes of its successor."""
+        for message in self.superseded:
+            if message.status == "completed":
+                self._completed(message)
 
     def _is_over(self) -> bool:
         """Whether it has ended, or this thread has left it. Raises when it failed, or another one left."""

@@ -18,6 +18,7 @@ from typing import Any
 from responses_ws._core import items
 from responses_ws._core.accumulate import DELTAS, Kind, Output
 from responses_ws._core.events import (
+    OPENINGS,
     TERMINAL,
     Event,
     event_type,
@@ -212,9 +213,17 @@ class StreamAccumulator:
 
     Items, parts and tool calls may interleave, and no event is required. The items that the service sends as
     done, and its terminal event, are authoritative; where they are missing or empty, the deltas count.
+
+    A steered response is followed by its successor in the same stream, which begins a message of its own.
+
+    :ivar superseded: the messages before it, in order.
     """
 
     def __init__(self) -> None:
+        self.superseded: list[Message] = []
+        self._start()
+
+    def _start(self) -> None:
         self._output = Output()
         self._response_id: str | None = None
         self._model_id: str | None = None
@@ -268,6 +277,9 @@ class StreamAccumulator:
 
     def _note(self, chunk: Chunk) -> None:
         event = chunk.raw
+        if self._status is not None and chunk.type in OPENINGS and chunk.response_id != self._response_id:
+            self.superseded.append(self.to_message())
+            self._start()
         self._output.note(chunk.type, event)
         self._response_id = chunk.response_id or self._response_id
         self._model_id = chunk.model_id or self._model_id

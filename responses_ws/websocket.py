@@ -11,11 +11,12 @@ from responses_ws._call import Call
 from responses_ws._connection import Chain, Connection
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.options import check_callable, check_method
-from responses_ws._core.request import UNSET, Unset, build, stores
+from responses_ws._core.request import UNSET, Unset, build, encode_steer, stores
 from responses_ws._settings import Credentials, Settings
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
+    ConfigurationError,
     ConnectionError,
     ConnectionLost,
     Delivery,
@@ -23,7 +24,7 @@ from responses_ws.errors import (
     ResponsesWSError,
     ResponseTimeout,
 )
-from responses_ws.messages import Chunk, Limits, Message, Timeouts, check_seconds
+from responses_ws.messages import Chunk, Limits, Message, Steer, Timeouts, check_seconds
 from responses_ws.stream import ResponseStream
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ class WebSocket:
             response_timeout=self._settings.response_timeout,
             completed=lambda message: connection.remember(call, message.response_id, stored=stored),
             owner=self,
+            steer=lambda input: self._steer(call, input),
         )
         try:
             connection.open(call, self._settings.timeouts.drain, deadline)
@@ -316,6 +318,12 @@ class WebSocket:
             connection.leave(call)
             raise
         return stream
+
+    def _steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> Steer:
+        if not self._settings.endpoint.steering:
+            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
+        most = self._settings.max_request_bytes
+        return self._connection.steer(call, lambda target: encode_steer(target, input, max_bytes=most))
 
     def _send(
         self,

@@ -30,11 +30,12 @@ class Capabilities(NamedTuple):
     max_in_flight: int = 1
     max_lanes: int = 0
     max_request_bytes: int | None = None
+    steering: bool = False
 
 
 UNKNOWN = Capabilities()
 KNOWN = {
-    "api.openai.com": Capabilities(max_in_flight=16, max_lanes=32),
+    "api.openai.com": Capabilities(max_in_flight=16, max_lanes=32, steering=True),
     "openai.azure.com": UNKNOWN,
     "api.x.ai": Capabilities(max_age=22 * MINUTE),
     "ai-gateway.vercel.sh": Capabilities(max_age=12 * MINUTE, max_request_bytes=4 * MEBIBYTE),
@@ -51,6 +52,7 @@ class Endpoint:
     :param max_in_flight: responses that may run in parallel on one connection.
     :param max_lanes: lane names (``stream_id``) that one connection may use; 0 means no lanes.
     :param max_request_bytes: bytes of one request; None means no cap beyond ``Limits.max_request_bytes``.
+    :param steering: whether a running response takes more input (``response.steer``).
 
     Raises :class:`ConfigurationError` naming the parameter that cannot work.
     """
@@ -60,6 +62,7 @@ class Endpoint:
     max_in_flight: int = UNKNOWN.max_in_flight
     max_lanes: int = UNKNOWN.max_lanes
     max_request_bytes: int | None = UNKNOWN.max_request_bytes
+    steering: bool = UNKNOWN.steering
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _websocket_address("url", self.url).geturl())
@@ -68,6 +71,8 @@ class Endpoint:
         _check_count("max_lanes", self.max_lanes, least=0)
         if self.max_request_bytes is not None:
             _check_count("max_request_bytes", self.max_request_bytes, least=1)
+        if not isinstance(self.steering, bool):
+            raise ConfigurationError(f"steering must be True or False, not {self.steering!r}")
 
     @classmethod
     def of(cls, api_base: str) -> Endpoint:
@@ -79,7 +84,8 @@ class Endpoint:
         ========================  =====================================  ===================================
         host                      documented                             here
         ========================  =====================================  ===================================
-        ``api.openai.com``        60 minutes, 16 in flight, 32 lanes     replaced after 55 minutes
+        ``api.openai.com``        60 minutes, 16 in flight, 32 lanes,    replaced after 55 minutes
+                                  steering
         ``*.openai.azure.com``    60 minutes, one in flight              replaced after 55 minutes, no lanes
         ``api.x.ai``              25 minutes, further requests wait      replaced after 22 minutes, no lanes
         ``ai-gateway.vercel.sh``  about 13 minutes, frames of 4 MiB      replaced after 12 minutes, no lanes

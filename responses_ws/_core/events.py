@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ONGOING",
+    "OPENINGS",
     "TERMINAL",
     "ErrorEvent",
     "Event",
@@ -90,6 +91,9 @@ _STEPS = {
 }
 ONGOING = frozenset(f"{subject}.{step}" for subject, steps in _STEPS.items() for step in steps.split())
 """The service's event types that never end a turn, whatever they hold."""
+
+OPENINGS = frozenset({"response.created", "response.queued"})
+"""Event types that begin a response."""
 
 NEUTRAL = ("response.steer.", "response.inject.")
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})

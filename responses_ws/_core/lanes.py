@@ -16,6 +16,7 @@ from typing import Any
 
 from responses_ws._core.events import (
     ONGOING,
+    OPENINGS,
     ErrorEvent,
     Event,
     event_type,
@@ -25,7 +26,9 @@ from responses_ws._core.events import (
     terminal_status,
 )
 from responses_ws._core.fields import mapping, text
+from responses_ws._core.steering import STEER_EVENTS, Steering, steered_response
 from responses_ws.errors import ConcurrencyError, Delivery
+from responses_ws.messages import Steer
 
 __all__ = ["MOVES", "Lanes", "Request", "State"]
 
@@ -64,7 +67,6 @@ DELIVERIES = {
 CONNECTION_CODES = frozenset({"websocket_connection_limit_reached"})
 """Errors that end the connection, whoever is running on it."""
 
-OPENINGS = frozenset({"response.created", "response.queued"})
 ITEM_ADDED = "response.output_item.added"
 ITEM_DONE = "response.output_item.done"
 ANNOUNCEMENTS = frozenset({ITEM_ADDED, ITEM_DONE, "response.content_part.added"})
@@ -81,9 +83,11 @@ class Request:
 
     ``abandoned`` is a flag and no state because it is set without the lock: a finalizer that runs inside the
     locked section, or a second Ctrl-C, must be able to leave a response behind. It is only ever set to True.
+
+    :ivar response_id: of the response that runs now; a successor has its own.
     """
 
-    __slots__ = ("abandoned", "delivery", "ids", "items", "lane", "state")
+    __slots__ = ("abandoned", "delivery", "ids", "items", "lane", "response_id", "state", "steering")
 
     def __init__(self, lane: str | None = None) -> None:
         self.lane = lane
@@ -92,6 +96,8 @@ class Request:
         self.abandoned = False
         self.ids: set[str] = set()
         self.items: Items = {}
+        self.response_id: str | None = None
+        self.steering: Steering | None = None
 
     def move(self, state: State) -> None:
         """Change the state; an illegal move raises and changes nothing."""
@@ -188,6 +194,16 @@ class Lanes:
         if request.state is State.SENDING:
             request.move(State.SENT)
 
+    def steerable(self, request: Request) -> str | None:
+        """The id of the request's running response; None before it has one, and after the end."""
+        return request.response_id if request.state is State.STARTED and not request.abandoned else None
+
+    def steer(self, request: Request, steer: Steer) -> None:
+        """A steer leaves for the request's response: from here on its end may not be that of the turn."""
+        if request.steering is None:
+            request.steering = Steering()
+        request.steering.add(steer)
+
     def busy(self, lane: str | None = None) -> bool:
         """Whether a request has the lane, or waits for it, that its caller has not left."""
         found = self._lanes.get(lane)
@@ -249,6 +265,8 @@ class Lanes:
         if self._is_earlier(lane, request, event, kind):
             self._stray(None, event)
             return None
+        if kind.startswith(STEER_EVENTS):
+            return self._note_steer(lane, request, event, kind)
         if status == "error":
             return self._fail(lane, request, event)
         if kind == "response.done" and request.state is not State.STARTED and response_id(event) is None:
@@ -256,11 +274,21 @@ class Lanes:
             self._stray(None, event)
             return None
         if starts_response(kind):
+            if request.steering is not None and kind in OPENINGS:
+                request.steering.begin()
             _claim(request, event)
             lane.failure = None
             if request.state is not State.STARTED:
                 request.move(State.STARTED)
-        if status is not None:
+        if status is not None and (request.steering is None or request.steering.ends(status)):
+            self._finish(lane, request)
+        return request
+
+    def _note_steer(self, lane: Lane, request: Request, event: Event, kind: str) -> Request | None:
+        if steered_response(event) not in (None, *request.ids):
+            self._stray(None, event)
+            return None
+        if request.steering is not None and request.steering.note(kind, event):
             self._finish(lane, request)
         return request
 
@@ -332,6 +360,7 @@ def _claim(request: Request, event: Event) -> None:
     named = response_id(event)
     if named is not None and len(request.ids) < MAX_NAMES:
         request.ids.add(named)
+        request.response_id = named
     _note_item(event, request.items)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from responses_ws.errors import ConfigurationError, PayloadTooLarge
 
-__all__ = ["UNSET", "Unset", "build", "encode", "stores"]
+__all__ = ["UNSET", "Unset", "build", "encode", "encode_steer", "stores"]
 
-EVENT = "response.create"
+CREATE = "response.create"
+STEER = "response.steer"
 NOT_ON_A_SOCKET = frozenset({"stream", "background"})
 SHOWN = 5
 IMAGE_FIELDS = ("content", "output")
@@ -81,8 +82,20 @@ def encode(payload: Mapping[str, Any], *, max_bytes: int | None) -> bytes:
     Raises :class:`ConfigurationError` naming the parameter that JSON or UTF-8 cannot express, and
     :class:`PayloadTooLarge` naming the largest items.
     """
-    fields = _sendable(payload)
-    message = _dump({"type": EVENT, **fields})
+    return _message(CREATE, _sendable(payload), max_bytes)
+
+
+def encode_steer(
+    previous_response_id: str, input: str | Sequence[Mapping[str, Any]], *, max_bytes: int | None
+) -> bytes:
+    """The WebSocket message that gives input to a running response. Raises what :func:`encode` raises."""
+    if not isinstance(input, str):
+        input = _check_items("input", input, "a str or a list of dicts")
+    return _message(STEER, {"previous_response_id": previous_response_id, "input": input}, max_bytes)
+
+
+def _message(kind: str, fields: dict[str, Any], max_bytes: int | None) -> bytes:
+    message = _dump({"type": kind, **fields})
     if message is None:
         raise ConfigurationError(_fault(fields))
     if max_bytes is not None and len(message) > max_bytes:
@@ -144,8 +157,8 @@ def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
     for name in payload:
         if not isinstance(name, str):
             raise ConfigurationError(f"payload has a key that is no str but {type(name).__name__}")
-    if payload.get("type", EVENT) not in (EVENT, None):
-        raise ConfigurationError(f"type must be {EVENT!r} or left out")
+    if payload.get("type", CREATE) not in (CREATE, None):
+        raise ConfigurationError(f"type must be {CREATE!r} or left out")
     return {name: value for name, value in payload.items() if _travels(name, value)}
 
 

@@ -300,7 +300,8 @@ TURNS: dict[str, list[Step]] = {
     "heartbeats before, in and after it": [
         drops(KEEPALIVE, VENDOR),
         asks(1),
-        gets(1, KEEPALIVE, VENDOR, STEERED, event("response.inject.created", response_id="r0")),
+        gets(1, KEEPALIVE, VENDOR, event("response.inject.created", response_id="r0")),
+        drops(STEERED),
         is_in(1, State.SENT, UNKNOWN),
         gets(1, created("r1"), KEEPALIVE, VENDOR, about("response.in_progress", "r1")),
         ends(1, completed("r1")),
