@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import cast
 
 from responses_ws._call import READY, Call, batches, wait_for
+from responses_ws._core.chain import Chain
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes, Request, State
 from responses_ws._link import Link, start
@@ -35,26 +35,13 @@ from responses_ws.errors import (
     bare,
     with_context,
 )
-
-__all__ = ["Chain", "Connection"]
 from responses_ws.messages import Steer
+
+__all__ = ["Connection"]
 
 logger = logging.getLogger("responses_ws")
 
 RELEASE_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """The response that the next one continues.
-
-    :param stored: whether it outlives its connection.
-    :param number: of its call; the later call counts, whichever answer is read last.
-    """
-
-    response_id: str
-    stored: bool
-    number: int
 
 
 class Connection:

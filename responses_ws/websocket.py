@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._call import Call
-from responses_ws._connection import Chain, Connection
+from responses_ws._connection import Connection
+from responses_ws._core.chain import Chain
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.options import check_callable, check_method
 from responses_ws._core.request import UNSET, Unset, build, encode_steer, stores
