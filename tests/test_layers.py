@@ -23,6 +23,7 @@ LEVELS = {
     f"{PACKAGE}._transport": 2,
     f"{PACKAGE}.streaming": 2,
     f"{PACKAGE}.content": 2,
+    f"{PACKAGE}.tools": 2,
     f"{PACKAGE}._call": 3,
     f"{PACKAGE}._process": 3,
     f"{PACKAGE}._settings": 3,

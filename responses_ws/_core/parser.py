@@ -11,7 +11,7 @@ from typing import Any
 
 from responses_ws.errors import ProtocolError
 
-__all__ = ["Event", "parse"]
+__all__ = ["Event", "parse", "parse_exactly"]
 
 Event = dict[str, Any]
 
@@ -56,11 +56,14 @@ def parse(payload: bytes) -> Event:
     # Every level takes two characters, so a short message cannot be too deep.
     if type(value) is dict and (len(payload) <= 2 * MAX_DEPTH or not _too_deep(payload, value)):
         return value
-    return _parse_exactly(payload)
+    return parse_exactly(payload)
 
 
-def _parse_exactly(payload: bytes) -> Event:
-    """Decides about what the fast path did not accept: whitespace, half characters (orjson), faults."""
+def parse_exactly(payload: bytes) -> Event:
+    """The same at leisure, and with every digit of a large integer, which orjson makes a float.
+
+    Decides about what the fast path did not accept: whitespace, half characters (orjson), faults.
+    """
     try:
         value = _DECODER.decode(str(payload, "utf-8"))
     except UnicodeDecodeError:

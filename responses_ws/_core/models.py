@@ -1,0 +1,67 @@
+"""Pydantic models as shapes. Pydantic is never imported: a model is known by its methods."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, at
+from responses_ws._core.strict import renamed, strict_schema
+
+__all__ = ["Model", "is_model"]
+
+
+METHODS = ("model_json_schema", "model_validate_json", "model_dump")
+
+
+def is_model(value: object) -> bool:
+    """Whether this is a pydantic model, class or instance."""
+    return all(
+        hasattr(value, method) for method in ("model_json_schema", "model_validate_json", "model_dump")
+    )
+
+
+class Model:
+    """A pydantic model: its own JSON schema, and its own validation.
+
+    A field with a default is required in strict mode, as the model does not take null for it.
+    """
+
+    def __init__(self, model: Any, *, strict: bool) -> None:
+        self.model = model
+        self.strict = strict
+
+    @property
+    def label(self) -> str:
+        return str(self.model.__name__)
+
+    def schema(self, definitions: Definitions) -> JSONSchema:
+        schema = dict(self.model.model_json_schema())
+        schemas = schema.pop("$defs", {})
+        document = json.dumps(schemas)  # one name may mean different things in different documents
+
+        def name(local: str) -> str:
+            return definitions.name((local, document), local, lambda: finished(schemas[local]))
+
+        def finished(body: JSONSchema) -> Any:
+            return renamed(strict_schema(body, self.label) if self.strict else body, name)
+
+        if "$ref" in schema:
+            return dict(renamed(schema, name))
+        return {"$ref": REFERENCE + definitions.name(self.model, self.label, lambda: finished(schema))}
+
+    def read(self, value: Any, path: str) -> Any:
+        try:
+            return self.model.model_validate_json(json.dumps(value))
+        except Exception as error:
+            raise _misfit(error, path) from None  # pydantic shows the value
+
+
+def _misfit(error: Exception, path: str) -> Misfit:
+    """The first of the faults that pydantic lists; or what a validator raised on its own."""
+    faults = error.errors() if hasattr(error, "errors") else []
+    for fault in faults:
+        for name in fault["loc"]:
+            path = at(path, name)
+        return Misfit(path, fault["msg"])
+    return Misfit(path, f"{type(error).__name__}: {error}")
