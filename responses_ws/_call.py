@@ -40,10 +40,23 @@ class Call(Request):
     :ivar received: bytes put in the queue, written by the reader only.
     :ivar taken: bytes taken from it, written by the caller only.
     :ivar last_event_at: when the reader last had an event for it, or when it was sent (monotonic seconds).
+    :ivar terminal: its last event, as soon as the reader has it.
+    :ivar on_drained: told of the last event in the reader's thread when the caller has left before; of None
+        when there was none.
     :ivar cancelled: its caller wants no more. Like ``abandoned`` only ever set to True.
     """
 
-    __slots__ = ("cancelled", "last_event_at", "link", "number", "queue", "received", "taken")
+    __slots__ = (
+        "cancelled",
+        "last_event_at",
+        "link",
+        "number",
+        "on_drained",
+        "queue",
+        "received",
+        "taken",
+        "terminal",
+    )
     transport = "websocket"
 
     def __init__(self, lane: str | None = None) -> None:
@@ -55,6 +68,8 @@ class Call(Request):
         self.last_event_at = 0.0
         self.cancelled = False
         self.link: Link | None = None
+        self.terminal: Event | None = None
+        self.on_drained: Callable[[Event | None], object] | None = None
 
     def next(self, seconds: float | None) -> Batch | End | None:
         """What the reader has put last; see :class:`Source`."""
@@ -71,7 +86,10 @@ class Call(Request):
 
     def give(self, batch: Batch, now: float, max_buffered_bytes: int) -> None:
         """The reader has events. A caller who is too slow for them loses the call: the reader never waits."""
+        self.terminal = batch.terminal
         if self.abandoned:
+            if batch.terminal is not None:
+                self.account(batch.terminal)
             return
         self.last_event_at = now
         self.received += batch.size
@@ -86,6 +104,11 @@ class Call(Request):
             limit=max_buffered_bytes,
         )
         self.finish(error, Delivery.STARTED)
+
+    def account(self, terminal: Event | None) -> None:
+        """The response has ended, or its connection has: tell it for a caller who has left."""
+        if self.abandoned and self.on_drained is not None:
+            self.on_drained(terminal)
 
     def finish(self, cause: ResponsesWSError, delivery: Delivery) -> None:
         """Tell the caller that no more will come."""

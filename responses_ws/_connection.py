@@ -274,18 +274,34 @@ class Connection:
             self._give_up(link, ConnectionLost("the connection was closed by disconnect()"))
             link.join(RELEASE_SECONDS)
 
-    def rotate(self) -> None:
-        """Let go of a link that has reached its age, unless something runs on it or lives on it alone."""
+    def aged(self) -> bool:
+        """Whether the link has reached its age, and nothing runs on it."""
         with self.lock:
             link = self.link
             if link is None or link.rotate_at is None or time.monotonic() < link.rotate_at:
-                return
-            if self.lanes.running() or (self.chain is not None and not self.chain.stored):
-                return
-        logger.info("connection %d has reached its age and is replaced", link.generation)
+                return False
+            return not self.lanes.running()
+
+    def rotate(self) -> None:
+        """Let go of a link that has reached its age, unless something runs on it or lives on it alone."""
+        if self.aged() and (self.chain is None or self.chain.stored):
+            self.retire("the connection reached its age")
+
+    def retire(self, reason: str) -> None:
+        """Let go of the link; the peer is told and not waited for."""
+        link = self.link
+        if link is None:
+            return
+        logger.info("connection %d is let go: %s", link.generation, reason)
         if link.transport is not None:
             link.transport.close(1000)
-        self._give_up(link, ConnectionLost("the connection reached its age"))
+        self._give_up(link, ConnectionLost(reason))
+
+    def stop_dialing(self) -> None:
+        """Give up a connecting that is under way. Takes no lock: safe in a finalizer."""
+        link = self.dialing
+        if link is not None:
+            link.abort()
 
     def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
         """End a link from this side. Its reader, once aborted, completes what an interrupt leaves undone."""
@@ -345,6 +361,7 @@ class Connection:
         logger.debug("connection %d has ended: %s", link.generation, cause)
         for call in cast("list[Call]", ended):
             call.finish(cause, _delivery(call.delivery, cause))
+            call.account(None)
         _tell(ready)
 
     def _take_ready(self) -> list[Request]:

@@ -47,11 +47,13 @@ class ResponseStream:
         completed: Callable[[Message], None],
         owner: object,
         steer: Callable[[Input], Steer] | None = None,
+        stopped: Callable[[Message], None] | None = None,
     ) -> None:
         self._source = source
         self._deadline = deadline
         self._response_timeout = response_timeout
         self._completed = completed
+        self._stopped = stopped
         # A connection that is only reachable through this stream must live as long as it does.
         self._owner = owner
         self._steer = steer
@@ -216,6 +218,8 @@ class ResponseStream:
         message = self._message_so_far()
         if message.status not in ("incomplete", "failed", "cancelled"):
             self._completed(message)
+        elif message.status == "incomplete" and self._stopped is not None:
+            self._stopped(message)
         self._message = message
         return chunk
 

@@ -180,59 +180,69 @@ class Ledger:
         self._state = state
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
     """One request of a conversation, in whatever form it has to travel, and what becomes of the ledger.
 
-    :ivar ledger: as it was when the step began, in ``state``.
-    :ivar new: the items that the step adds.
-    :ivar fields: the rest of the payload.
+    :param state: of the ledger when the step began.
+    :param new: the items that the step adds.
+    :param fields: the rest of the payload.
     """
 
-    ledger: Ledger
-    state: State
-    new: tuple[Item, ...]
-    fields: Mapping[str, Any]
+    __slots__ = ("_fields", "_ledger", "_length", "_new", "_state")
+
+    def __init__(
+        self, ledger: Ledger, state: State, new: tuple[Item, ...], fields: Mapping[str, Any]
+    ) -> None:
+        self._ledger = ledger
+        self._state = state
+        self._new = new
+        self._fields = fields
+        self._length = len(state.items)
+        """Of the ledger, as far as it is this step's or earlier."""
 
     ours = True
     """The history is here, so that it can be sent whole."""
 
     def request(self, place: Place | None, form: Form = Form.SHORTEST) -> Request:
         """The request to send from this place; None is a place that keeps nothing."""
-        anchor = self.state.anchor
-        if form is not Form.SHORTEST or anchor is None or not anchor.serves(self.fields, place):
-            history = replayable(self.state.items, reasoning=form is not Form.WITHOUT_REASONING)
-            return Request({**self.fields, "input": [*history, *self.new]}, continued=False)
-        unseen = [*replayable(self.state.items[anchor.position :]), *self.new]
-        payload = {**self.fields, "input": unseen}
+        anchor = self._state.anchor
+        if form is not Form.SHORTEST or anchor is None or not anchor.serves(self._fields, place):
+            history = replayable(self._state.items, reasoning=form is not Form.WITHOUT_REASONING)
+            return Request({**self._fields, "input": [*history, *self._new]}, continued=False)
+        unseen = [*replayable(self._state.items[anchor.position :]), *self._new]
+        payload = {**self._fields, "input": unseen}
         if anchor.conversation is None:
             payload["previous_response_id"] = anchor.response_id
         return Request(payload, continued=anchor.conversation is None)
 
     def lost(self) -> None:
         """The service does not have the id any more."""
-        if self.ledger.last_response_id is not None:
-            self.ledger.begin_chain()
+        if self._ledger.last_response_id is not None:
+            self._ledger.begin_chain()
 
     def completed(self, response_id: str | None, output: Iterable[Item], place: Place | None) -> None:
-        """The response was completed, at this place (None keeps nothing): the ledger goes on from it."""
-        items = (*self.state.items, *self.new, *_copied(output))
-        alive = response_id is not None and (stores(self.fields) or place is not None)
+        """The response was completed, at this place (None keeps nothing): the ledger goes on from it.
+
+        May come again with more output, when a successor of the response goes on in the same step.
+        """
+        stored = stores(self._fields)
+        items = (*self._state.items, *self._new, *_copied(output))
         anchor = None
-        if response_id is not None and alive:
-            home = None if stores(self.fields) else place
-            anchor = Anchor(response_id, len(items), home, self.fields.get("conversation"))
-        self.ledger._advance(State((*items, *self._appended()), anchor))
+        if response_id is not None and (stored or place is not None):
+            home = None if stored else place
+            anchor = Anchor(response_id, len(items), home, self._fields.get("conversation"))
+        self._record(items, anchor)
 
     def stopped(self, output: Iterable[Item]) -> None:
         """The response is incomplete: what was said stays, but nothing can continue its id for sure."""
-        anchor = self.state.anchor
-        items = (*self.state.items, *self.new, *_copied(finished(output)), *self._appended())
-        self.ledger._advance(State(items, anchor if anchor is not None and anchor.place is None else None))
+        anchor = self._state.anchor
+        items = (*self._state.items, *self._new, *_copied(finished(output)))
+        self._record(items, anchor if anchor is not None and anchor.place is None else None)
 
-    def _appended(self) -> tuple[Item, ...]:
-        """What was added to the ledger while the response was running."""
-        return self.ledger.items[len(self.state.items) :]
+    def _record(self, items: tuple[Item, ...], anchor: Anchor | None) -> None:
+        appended = self._ledger.items[self._length :]
+        self._length = len(items)
+        self._ledger._advance(State((*items, *appended), anchor))
 
 
 def _copied(items: Iterable[Mapping[str, Any]]) -> tuple[Item, ...]:

@@ -105,7 +105,6 @@ class Next(enum.Enum):
 class Attempt:
     """What a call knows when a request of it has failed.
 
-    :param transport: ``websocket`` or ``http``.
     :param retries: that were counted before.
     :param seconds_left: of the whole call; None means no limit.
     :param elapsed: seconds since the call began.
@@ -117,7 +116,6 @@ class Attempt:
     :param done: what was done before in this call.
     """
 
-    transport: Literal["websocket", "http"] = "websocket"
     retries: int = 0
     seconds_left: float | None = None
     elapsed: float = 0.0

@@ -36,7 +36,7 @@ N, R, U, S = Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.ST
 TO_HTTP = Attempt(fallback=True)
 REUSED = Attempt(fallback=True, reused=True)
 SOCKET_ONLY = Attempt()
-ON_HTTP = Attempt(transport="http")
+ON_HTTP = Attempt()
 DELTA = Attempt(ours=True, continued=True)
 WHOLE = Attempt(ours=True)
 DEFAULT = Retry()

@@ -1,0 +1,214 @@
+"""The socket of a session: one connection at a time, replaced between turns."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from responses_ws._call import Call
+from responses_ws._connection import Connection
+from responses_ws._core.continuation import Place
+from responses_ws._settings import Settings
+from responses_ws._transport import clock
+from responses_ws._transport.base import Connector
+from responses_ws._transport.deadline import Deadline, overdue
+from responses_ws.errors import ConnectionError, ResponsesWSError
+
+__all__ = ["Compose", "Line", "Sent"]
+
+logger = logging.getLogger("responses_ws")
+
+MAX_GAP = 30.0
+"""Seconds by which the wall clock may run ahead before the machine is taken to have slept."""
+
+Compose = Callable[["Place | None"], bytes]
+"""The message for a request that is sent from this place."""
+
+
+class Sent(NamedTuple):
+    """A request that has left, and where its response will be alive if it is not stored."""
+
+    call: Call
+    place: Place
+
+
+class Line:
+    """Opens, keeps and replaces the connection of one session.
+
+    One request at a time, which is the thread's that has the lane of ``_connection``; that thread alone
+    changes what is here. ``interrupt``, ``close`` and ``forsake`` may come from any thread.
+
+    :ivar reused: whether the connection of the last request had been open before it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector | None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = clock.wall,
+    ) -> None:
+        self._settings = settings
+        self._connector = connector
+        self._monotonic = monotonic
+        self._wall = wall
+        self._numbers = itertools.count(1)
+        self._number = next(self._numbers)
+        self._connection = self._new_connection()
+        self._successor: Connection | None = None
+        self._latest: tuple[int, int, int] | None = None
+        self._ahead = self._wall_ahead()
+        self._closed = False
+        self.reused = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a connection is open, as far as is known."""
+        self._connection.check_process()
+        return self._connection.ready
+
+    @property
+    def place(self) -> Place | None:
+        """Where the response of the last request is alive; None when its connection is gone."""
+        link, latest = self._connection.link, self._latest
+        if link is None or latest is None or latest[:2] != (self._number, link.generation):
+            return None
+        return latest
+
+    def send(self, compose: Compose, deadline: Deadline, leaving: Callable[[Call], None]) -> Sent:
+        """Send a request, on the open connection or on a new one.
+
+        :param compose: asked again when another place than the expected one must be used.
+        :param leaving: told of the call before its first byte leaves.
+
+        Raises :class:`ConcurrencyError` while another response is running, and what connecting and sending
+        raise.
+        """
+        connection, call = self._take_turn(deadline)
+        try:
+            _check(deadline)
+            place = self.place
+            message = compose(place)
+            if connection.ready:
+                connection, call = self._renewed(connection, call, deadline)
+            self.reused = connection.ready
+            self._connect(connection, deadline)
+            if self.place != place:
+                message = compose(self.place)
+            here = self._latest = (self._number, connection.generation, call.number)
+            leaving(call)
+            connection.send(call, message, deadline)
+        except BaseException:
+            connection.leave(call)
+            raise
+        return Sent(call, here)
+
+    def interrupt(self) -> None:
+        """Give up connecting. Takes no lock: safe in a finalizer."""
+        for connection in (self._connection, self._successor):
+            if connection is not None:
+                connection.stop_dialing()
+
+    def close(self, seconds: float | None) -> None:
+        """Close the connection, at most so many seconds long; nothing can be sent any more."""
+        self._closed = True
+        for connection in (self._successor, self._connection):
+            if connection is not None:
+                connection.check_process()
+                connection.disconnect(seconds)
+
+    def forsake(self) -> None:
+        """The session was forgotten. Runs in a finalizer, so it takes no lock."""
+        self._closed = True
+        for connection in (self._connection, self._successor):
+            if connection is not None:
+                connection.forsake()
+
+    # -- inside
+
+    def _take_turn(self, deadline: Deadline) -> tuple[Connection, Call]:
+        """The connection, with its lane taken."""
+        while True:
+            connection, call = self._connection, Call()
+            connection.check_process()
+            try:
+                connection.open(call, self._settings.timeouts.drain, deadline)
+            except BaseException:
+                connection.leave(call)
+                raise
+            if connection is self._connection:
+                return connection, call
+            # Another thread has replaced it meanwhile.
+            connection.leave(call)
+
+    def _renewed(self, connection: Connection, call: Call, deadline: Deadline) -> tuple[Connection, Call]:
+        """The connection, or its successor when it is too old, or asleep for so long that it may be dead.
+
+        The new one is open before the old one is let go: when there is none to be had, an old one still does.
+        """
+        slept = self._has_slept()
+        if not slept and not connection.aged():
+            return connection, call
+        successor, its_call = self._new_connection(), Call()
+        self._successor = successor
+        try:
+            self._connect(successor, deadline)
+            successor.open(its_call, None, deadline)
+        except ResponsesWSError:
+            successor.disconnect(None)
+            if slept:
+                connection.retire("the machine has slept")
+                raise
+            logger.info("the connection has reached its age and could not be replaced", exc_info=True)
+            return connection, call
+        finally:
+            self._successor = None
+        self._number = next(self._numbers)
+        self._connection = successor
+        connection.leave(call)
+        connection.retire("the machine has slept" if slept else "the connection reached its age")
+        return successor, its_call
+
+    def _connect(self, connection: Connection, deadline: Deadline) -> None:
+        """Make sure of an open connection. The key is asked for only when a new one is made."""
+        disconnects = connection.disconnects
+        if self._closed:
+            raise ConnectionError("the session is closed")
+        if connection.ready:
+            return
+        seconds = deadline.remaining(self._settings.timeouts.connect)
+        try:
+            connection.connect(self._connect_with(), self._settings.target(), Deadline(seconds), disconnects)
+        except ConnectionError as error:
+            if deadline.expired:
+                raise overdue(deadline) from error
+            raise
+        self._ahead = self._wall_ahead()
+
+    def _connect_with(self) -> Connector:
+        if self._connector is not None:
+            return self._connector
+        from responses_ws._transport.ws import SocketTransport
+
+        return SocketTransport
+
+    def _new_connection(self) -> Connection:
+        limits, endpoint = self._settings.limits, self._settings.endpoint
+        return Connection(max_buffered_bytes=limits.max_buffered_bytes, max_age=endpoint.max_age)
+
+    def _wall_ahead(self) -> float:
+        return self._wall() - self._monotonic()
+
+    def _has_slept(self) -> bool:
+        """Whether the wall clock has run on without the monotonic one since this was last asked."""
+        before, self._ahead = self._ahead, self._wall_ahead()
+        return self._ahead - before > MAX_GAP
+
+
+def _check(deadline: Deadline) -> None:
+    if deadline.expired:
+        raise overdue(deadline)

@@ -1,0 +1,299 @@
+"""One response that survives what can be survived: a source that may begin again before its first event."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from responses_ws._breakers import Guard
+from responses_ws._call import wait_for
+from responses_ws._core.continuation import Form, Place, Request
+from responses_ws._core.events import Event, parse_error, response_error
+from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
+from responses_ws._line import Line
+from responses_ws._settings import Settings
+from responses_ws._source import Batch, End, Source
+from responses_ws._transport.deadline import Deadline, overdue
+from responses_ws._usage import Ticket
+from responses_ws.errors import (
+    ContinuationLost,
+    Delivery,
+    PreviousResponseNotFound,
+    ResponseCancelled,
+    ResponsesWSError,
+    with_context,
+)
+from responses_ws.messages import Message
+
+__all__ = ["Recovery", "Routes", "TransportName", "Turn"]
+
+logger = logging.getLogger("responses_ws")
+
+TransportName = Literal["auto", "websocket", "http"]
+
+SURER = (Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED)
+"""From what certainly did not run to what certainly did."""
+
+
+class Turn(Protocol):
+    """A request of a conversation, in whatever form it has to travel; see :class:`Step`."""
+
+    @property
+    def ours(self) -> bool: ...
+
+    def request(self, place: Place | None, form: Form) -> Request: ...
+
+    def lost(self) -> None: ...
+
+    def completed(
+        self, response_id: str | None, output: Iterable[dict[str, Any]], place: Place | None
+    ) -> None: ...
+
+    def stopped(self, output: Iterable[dict[str, Any]]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The ways to the service that a session has.
+
+    :ivar ticket: a new account for a request that leaves.
+    """
+
+    settings: Settings
+    line: Line
+    guard: Guard
+    ticket: Callable[[Source], Ticket]
+
+
+class Recovery:
+    """The source of one logical response; what :func:`decide` allows happens inside of ``next``.
+
+    While no event of the response was seen another request may be made, after a pause, on another connection,
+    over HTTP, or with the whole input. ``next`` never pauses longer than it was told to wait; connecting has
+    its own limit.
+    """
+
+    def __init__(
+        self, turn: Turn, routes: Routes, policy: Retry, transport: TransportName, deadline: Deadline
+    ) -> None:
+        self._turn = turn
+        self._routes = routes
+        self._policy = policy
+        self._wanted = transport
+        self._deadline = deadline
+        self._began = time.monotonic()
+        self._http = transport == "http"
+        self._form = Form.SHORTEST
+        self._done: frozenset[Next] = frozenset()
+        self._retries = 0
+        self._worst = Delivery.NOT_SENT
+        self._source: Source | None = None
+        self._place: Place | None = None
+        self._request: Request | None = None
+        self._ticket: Ticket | None = None
+        self._pause: Deadline | None = None
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._launching = False
+        self.cancelled = False
+
+    # -- the source
+
+    @property
+    def transport(self) -> str:
+        return "http" if self._http else "websocket"
+
+    @property
+    def delivery(self) -> Delivery:
+        return self._worst if self._source is None else _worse(self._worst, self._source.delivery)
+
+    @property
+    def last_event_at(self) -> float:
+        """A pause is no silence of the service."""
+        return time.monotonic() if self._source is None else self._source.last_event_at
+
+    def next(self, seconds: float | None) -> Batch | End | None:
+        if self._source is None:
+            return self._go_on(seconds)
+        found = self._source.next(seconds)
+        if found is None:
+            return None
+        error = _failure(found, self._source)
+        if error is not None:
+            terminal = found.terminal if isinstance(found, Batch) else None
+            return self._failed(error, terminal)
+        if isinstance(found, Batch) and found.terminal is not None:
+            self._settle(found.terminal)
+            if not self._http:
+                self._routes.guard.worked()
+        return found
+
+    def abandon(self) -> None:
+        self.cancelled = True
+        self._woken.put(None)
+        source = self._source
+        if source is not None:
+            source.abandon()
+        elif self._launching:
+            self._routes.line.interrupt()
+
+    # -- the session's side
+
+    def start(self) -> None:
+        """Go on until a request has left. Raises what cannot be recovered from."""
+        while True:
+            found = self._go_on(self._deadline.remaining())
+            if isinstance(found, End):
+                raise with_context(found.cause, delivery=found.delivery)
+            if self.cancelled:
+                raise ResponseCancelled("the response was cancelled", delivery=self.delivery)
+            if self._source is not None:
+                return
+            if self._deadline.expired:
+                raise overdue(self._deadline, delivery=self.delivery)
+
+    def completed(self, message: Message) -> None:
+        """The stream has come to the end of a response that can be continued."""
+        self._turn.completed(message.response_id, message.output, self._place)
+
+    def stopped(self, message: Message) -> None:
+        """The stream has come to the end of an incomplete response."""
+        self._turn.stopped(message.output)
+
+    # -- attempts
+
+    def _go_on(self, seconds: float | None) -> End | None:
+        """Make the next request, after the pause before it."""
+        if self._pause is not None:
+            wait_for(self._woken, self._pause.remaining(seconds))
+            if not self._pause.expired:
+                return None
+            self._pause = None
+        if self.cancelled:
+            return None
+        try:
+            self._launch()
+        except ResponsesWSError as error:
+            if error.delivery is Delivery.NOT_SENT and self._ticket is not None:
+                self._ticket.void()
+            return self._failed(error, None)
+        return None
+
+    def _launch(self) -> None:
+        self._choose_transport()
+        self._launching = True
+        try:
+            self._source, self._place = self._routes.line.send(self._compose, self._deadline, self._leaves)
+        finally:
+            self._launching = False
+        if self.cancelled:
+            self._source.abandon()
+
+    def _choose_transport(self) -> None:
+        """An open socket is used; whether a new one may be tried is the breaker's word."""
+        if self._may_fall_back() and not self._routes.line.ready:
+            self._http = not self._routes.guard.lets_try()
+
+    def _may_fall_back(self) -> bool:
+        return False
+
+    def _compose(self, place: Place | None) -> bytes:
+        self._request = self._turn.request(place, self._form)
+        return self._routes.settings.encode(self._request.payload)
+
+    def _leaves(self, source: Source) -> None:
+        self._ticket = self._routes.ticket(source)
+
+    # -- failures
+
+    def _failed(self, error: ResponsesWSError, terminal: Event | None) -> End | None:
+        """Decide about a failure: None when another request will be made."""
+        self._settle(terminal)
+        decision = decide(self._policy, error, self._attempt(), random.random)
+        self._note(error, decision)
+        delivery = self._worst = _worse(self._worst, error.delivery)
+        if self.cancelled:
+            return None  # which the stream knows how to say
+        if decision.next is Next.RAISE:
+            return End(self._final(error), delivery)
+        logger.info("a request failed (%s) and is made %s", type(error).__name__, decision.next.value)
+        self._apply(decision)
+        return None
+
+    def _attempt(self) -> Attempt:
+        """What is known at this moment, for the decision."""
+        request = self._request
+        return Attempt(
+            retries=self._retries,
+            seconds_left=self._deadline.remaining(),
+            elapsed=time.monotonic() - self._began,
+            reused=not self._http and self._routes.line.reused,
+            fallback=self._may_fall_back(),
+            ours=self._turn.ours,
+            continued=request is not None and request.continued,
+            acting=request is not None and acts_on_its_own(request.payload),
+            done=self._done,
+        )
+
+    def _note(self, error: ResponsesWSError, decision: Decision) -> None:
+        """Tell the breaker of a lost socket. One that was closed at rest says nothing about the service."""
+        if not (self._http or self.cancelled or decision.next is Next.RECONNECT):
+            self._routes.guard.failed(error)
+
+    def _apply(self, decision: Decision) -> None:
+        self._source = self._place = None
+        self._done |= {decision.next}
+        if decision.counted:
+            self._retries += 1
+            self._pause = Deadline(decision.pause)
+        if decision.next is Next.HTTP:
+            self._http = True
+        elif decision.next is Next.FULL:
+            self._form = Form.WHOLE
+            self._turn.lost()
+        elif decision.next is Next.WITHOUT_REASONING:
+            self._form = Form.WITHOUT_REASONING
+
+    def _final(self, error: ResponsesWSError) -> ResponsesWSError:
+        """The error as the caller gets it."""
+        payload = {} if self._request is None else self._request.payload
+        if isinstance(error, PreviousResponseNotFound) and not self._turn.ours:
+            error = _nothing_to_rebuild_from(error, payload)
+        if self._retries and error.delivery is not Delivery.STARTED:
+            error = with_context(error)
+            error.message = f"{error.message} (asked {self._retries + 1} times)"
+        return error
+
+    def _settle(self, terminal: Event | None) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.settle(terminal)
+
+
+def _failure(found: Batch | End, source: Source) -> ResponsesWSError | None:
+    """The error that a source has come to, as far as something may still be done about it.
+
+    What fails once a response has begun is the stream's to raise, with what was received.
+    """
+    if isinstance(found, End):
+        return with_context(found.cause, delivery=found.delivery)
+    if found.terminal is None or source.delivery is not Delivery.REJECTED:
+        return None
+    error = parse_error(found.terminal)
+    return None if error is None else response_error(error, delivery=Delivery.REJECTED)
+
+
+def _worse(one: Delivery, other: Delivery) -> Delivery:
+    return max(one, other, key=SURER.index)
+
+
+def _nothing_to_rebuild_from(error: PreviousResponseNotFound, payload: Mapping[str, Any]) -> ContinuationLost:
+    """The caller named the response himself, so that its history is not here."""
+    fields = {name: getattr(error, name) for name in error._fields}
+    lost = ContinuationLost(error.message, **fields, last_response_id=payload.get("previous_response_id"))
+    lost.__cause__ = error
+    return lost

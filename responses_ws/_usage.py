@@ -1,0 +1,105 @@
+"""What each request cost, told once."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Callable
+
+from responses_ws._call import Call
+from responses_ws._core.events import Event, terminal_status
+from responses_ws._core.lanes import State
+from responses_ws._source import Source
+from responses_ws.messages import Usage
+from responses_ws.streaming import StreamAccumulator, build_chunk
+
+__all__ = ["Accounts", "OnUsage", "Ticket"]
+
+logger = logging.getLogger("responses_ws")
+
+OnUsage = Callable[[Usage, "str | None"], object]
+
+
+class Ticket:
+    """The account of one request. Whoever sees the end of its response settles it; the first one counts.
+
+    Takes no lock, so that the reader and a caller who leaves may both come to it at any moment.
+
+    :param on_usage: what is told; None tells nobody.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self, on_usage: OnUsage | None) -> None:
+        self._open = [] if on_usage is None else [on_usage]
+
+    def settle(self, terminal: Event | None) -> None:
+        """The response has ended with this event, or without one: then nothing is known of its usage.
+
+        What the function raises is logged: it is nobody's answer that fails.
+        """
+        try:
+            on_usage = self._open.pop()
+        except IndexError:
+            return
+        try:
+            on_usage(*_read(terminal))
+        except Exception:
+            logger.exception("on_usage failed")
+
+    def void(self) -> None:
+        """The request never left."""
+        self._open.clear()
+
+    @property
+    def settled(self) -> bool:
+        return not self._open
+
+
+class Accounts:
+    """The requests of a session whose end was not seen yet. Thread-safe."""
+
+    def __init__(self, on_usage: OnUsage | None) -> None:
+        self._on_usage = on_usage
+        self._open: collections.deque[tuple[Ticket, Source]] = collections.deque()
+
+    def open(self, source: Source) -> Ticket:
+        """A request is about to leave. Whoever reads its response settles the ticket.
+
+        When nobody does, because the caller has left, the reader of the connection settles it.
+        """
+        ticket = Ticket(self._on_usage)
+        if isinstance(source, Call):
+            source.on_drained = ticket.settle
+        if not ticket.settled:
+            self._open.append((ticket, source))
+        return ticket
+
+    def flush(self, *, closing: bool = False) -> None:
+        """Settle what nobody will settle any more.
+
+        A caller may leave a response whose end the reader has already handed over.
+
+        :param closing: nothing more will come.
+        """
+        for _ in range(len(self._open)):
+            try:
+                ticket, source = self._open.popleft()
+            except IndexError:  # another thread is at it
+                return
+            call = source if isinstance(source, Call) else None
+            over = source.cancelled and (call is None or call.state is State.DONE)
+            if over or closing:
+                ticket.settle(None if call is None else call.terminal)
+            elif not ticket.settled:
+                self._open.append((ticket, source))
+
+
+def _read(terminal: Event | None) -> tuple[Usage, str | None]:
+    """The usage that a last event tells, and the response's id. An ``error`` tells neither."""
+    if terminal is None or terminal_status(terminal) == "error":
+        return Usage(), None
+    accumulator = StreamAccumulator()
+    accumulator.add(build_chunk(terminal))
+    message = accumulator.to_message()
+    return message.usage, message.response_id

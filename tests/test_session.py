@@ -1,0 +1,652 @@
+"""The session over its WebSocket: what travels, what is survived, what is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import pickle
+import threading
+import time
+from typing import Any
+
+import pytest
+from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
+from shell import Task, answer, created, delivered, delta, join_readers, until
+
+from responses_ws import (
+    ConcurrencyError,
+    ConfigurationError,
+    ConnectionError,
+    ConnectionLost,
+    ContinuationLost,
+    Delivery,
+    Endpoint,
+    Limits,
+    PayloadTooLarge,
+    PreviousResponseNotFound,
+    RateLimitError,
+    ResponseCancelled,
+    ResponseTimeout,
+    ServerError,
+    Timeouts,
+    Usage,
+)
+from responses_ws._breakers import _breakers
+from responses_ws._core.continuation import Ledger
+from responses_ws._core.retry import Retry
+from responses_ws.session import Session
+from responses_ws.testing import (
+    Model,
+    ScriptedServer,
+    close,
+    eof,
+    expect,
+    expect_gone,
+    gate,
+    hang,
+    mark,
+    optional,
+    refuse,
+    send,
+    serve,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pause_and_no_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are as short as they may be, and no test finds the losses of another."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    _breakers.clear()
+
+
+# -- what travels
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_of_a_whole_history_only_what_is_new_travels(store: bool) -> None:
+    """On one connection, stored or not."""
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        fields = {**MODEL, "store": store}
+        history = [user("one")]
+        history += mine.call({**fields, "input": history}).output
+        history.append(user("two"))
+        history += mine.call({**fields, "input": history}).output
+        history.append(user("three"))
+        final = mine.call({**fields, "input": history})
+        assert inputs(server) == [(["one"], False), (["two"], True), (["three"], True)]
+        assert len(server.connections) == 1
+        assert server.model is not None
+        assert spoken(server.model, final)[0::2] == ["one", "two", "three"]
+
+
+def test_a_changed_history_travels_whole() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        said = mine.call({**MODEL, "input": [user("one")]}).output
+        mine.call({**MODEL, "input": [user("1"), *said, user("two")]})
+        assert [len(request["input"]) for request in server.requests] == [1, 3]
+        assert "previous_response_id" not in server.requests[1]
+
+
+def test_a_conversation_is_recorded_when_its_answer_is_completed() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        ledger = Ledger()
+        stream = mine.respond(ledger, [user("one")], MODEL)
+        assert ledger.items == ()
+        message = stream.message
+        assert ledger.last_response_id == message.response_id
+        assert list(ledger.items) == [user("one"), *message.output]
+        ask(mine, ledger, "two")
+        assert inputs(server) == [(["one"], False), (["two"], True)]
+
+
+def test_an_incomplete_answer_is_history_without_an_id() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        ledger = Ledger()
+        message = ask(mine, ledger, "one", max_output_tokens=1)
+        assert message.status == "incomplete"
+        assert list(ledger.items) == [user("one"), *message.output]
+        ask(mine, ledger, "two")
+        assert [len(request["input"]) for request in server.requests] == [1, 3]
+
+
+def test_an_answer_that_was_left_is_no_history() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        ledger = Ledger()
+        with mine.respond(ledger, [user("one")], MODEL) as stream:
+            next(iter(stream))
+        assert ledger.items == ()
+        ask(mine, ledger, "two")
+        assert inputs(server)[-1] == (["two"], False)
+
+
+def test_nothing_is_opened_before_the_first_response() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        assert server.connections == []
+        assert "not connected" in repr(mine)
+        mine.call({**MODEL, "input": "hi"})
+        assert " connected" in repr(mine)
+
+
+# -- what is lost and found again
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_lost_id_costs_one_more_request_with_everything(store: bool) -> None:
+    """On the same socket; afterwards the conversation goes on from its new id."""
+    model = Model()
+    with ScriptedServer(model=model) as server, session(server) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one", store=store)
+        model.forget()
+        final = ask(mine, ledger, "two", store=store)
+        assert [len(request["input"]) for request in server.requests] == [1, 1, 3]
+        assert "previous_response_id" not in server.requests[2]
+        assert spoken(model, final)[0::2] == ["one", "two"]
+        ask(mine, ledger, "three", store=store)
+        assert inputs(server)[-1] == (["three"], True)
+        assert len(server.connections) == 1
+
+
+def test_a_lost_id_of_a_whole_history() -> None:
+    model = Model()
+    with ScriptedServer(model=model) as server, session(server) as mine:
+        history = [user("one")]
+        history += mine.call({**MODEL, "input": history}).output
+        model.forget()
+        mine.call({**MODEL, "input": [*history, user("two")]})
+        assert [len(request["input"]) for request in server.requests] == [1, 1, 3]
+
+
+def test_what_the_caller_continues_himself_cannot_be_rebuilt() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        with pytest.raises(ContinuationLost) as caught:
+            mine.call({**MODEL, "input": "hi", "previous_response_id": "resp_gone"})
+        assert caught.value.last_response_id == "resp_gone"
+        assert caught.value.status == 400
+        assert isinstance(caught.value.__cause__, PreviousResponseNotFound)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_the_age_limit_costs_a_connection_and_no_retry(store: bool) -> None:
+    """At once; what was not stored travels again with everything."""
+    model = Model(max_age=2)
+    with (
+        ScriptedServer(model=model) as server,
+        session(server, retry=Retry(max_retries=1)) as mine,
+    ):
+        ledger = Ledger()
+        for text in ("one", "two", "three"):
+            final = ask(mine, ledger, text, store=store)
+        assert [len(request["input"]) for request in server.requests] == [1, 1, 1, 1 if store else 5]
+        assert spoken(model, final)[0::2] == ["one", "two", "three"]
+        assert len(server.connections) == 2
+
+
+def test_the_age_limit_again_at_once_is_an_error() -> None:
+    """A service that always says so would be asked for ever."""
+    with ScriptedServer(model=Model(max_age=0)) as server, session(server) as mine:
+        with pytest.raises(Exception, match="limit"):
+            mine.call({**MODEL, "input": "hi"})
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("end", [close(1001), close(1011), eof()])
+@pytest.mark.parametrize("store", [True, False])
+def test_a_socket_that_was_closed_at_rest_is_replaced(end: Any, store: bool) -> None:
+    """Its end is known before the next request, which costs no retry."""
+    model = Model()
+    with ScriptedServer(model=model) as server:
+        server.connection(serve(turns=1), end)
+        with session(server, retry=Retry(max_retries=0)) as mine:
+            ledger = Ledger()
+            ask(mine, ledger, "one", store=store)
+            join_readers()
+            final = ask(mine, ledger, "two", store=store)
+            assert [len(request["input"]) for request in server.requests] == [1, 1 if store else 3]
+            assert spoken(model, final)[0::2] == ["one", "two"]
+
+
+def test_a_socket_that_dies_under_the_request_is_replaced() -> None:
+    """It was found dead only by sending; the request never was a whole message."""
+    from responses_ws.testing import ScriptedConnector
+
+    connector = ScriptedConnector()
+    turns = iter(["resp_1", "resp_2"])
+    connector.on_connect = lambda transport: setattr(
+        transport, "on_send", lambda request: transport.deliver(*answer(next(turns), "hello"))
+    )
+    with Session("k", api_base="ws://127.0.0.1/v1", client_class=connector, transport="websocket") as mine:
+        mine.call({**MODEL, "input": "one"})
+        connector.transports[0].fail_send(ConnectionLost("gone", close_code=1006))
+        mine.call({**MODEL, "input": "two"})
+        assert [len(transport.sent) for transport in connector.transports] == [1, 1]
+
+
+def test_what_was_lost_unheard_is_raised() -> None:
+    """It may have run; with leave it is asked again."""
+    for policy, asked in ((Retry(), 1), (Retry(replay="unknown"), 2)):
+        with ScriptedServer(model=Model()) as server:
+            server.connection(expect(), close(1011))
+            with session(server, retry=policy) as mine:
+                if policy.replay == "never":
+                    with pytest.raises(ConnectionLost) as caught:
+                        mine.call({**MODEL, "input": "hi"})
+                    assert caught.value.delivery is Delivery.UNKNOWN
+                else:
+                    mine.call({**MODEL, "input": "hi"})
+                assert len(server.requests) == asked
+
+
+def test_what_was_lost_in_mid_answer_is_raised_with_what_came() -> None:
+    """The ledger is as before; the next step goes on from the stored id."""
+    model = Model()
+    with ScriptedServer(model=model) as server:
+        server.connection(serve(turns=1), expect(), send(created("r"), delta("hel"), delta("lo")), eof())
+        with session(server, retry=Retry(replay="unknown")) as mine:
+            ledger = Ledger()
+            first = ask(mine, ledger, "one")
+            with pytest.raises(ConnectionLost) as caught:
+                ask(mine, ledger, "two")
+            assert caught.value.delivery is Delivery.STARTED
+            assert caught.value.partial is not None
+            assert caught.value.partial.content == "hello"
+            assert ledger.last_response_id == first.response_id
+            final = ask(mine, ledger, "three")
+            assert inputs(server)[-1] == (["three"], True)
+            assert spoken(model, final)[0::2] == ["one", "three"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("rate_limit_exceeded", 429), ("server_is_overloaded", 503)])
+def test_overload_is_asked_again(code: str, status: int) -> None:
+    """On the same socket, with everything when the id was not stored: the parent may be gone."""
+    model = Model()
+    with ScriptedServer(model=model) as server, session(server) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one", store=False)
+        model.fail_next(code, status, headers={"retry-after-ms": "1"})
+        model.fail_next(code, status, headers={"retry-after-ms": "1"})
+        ask(mine, ledger, "two", store=False)
+        assert [len(request["input"]) for request in server.requests] == [1, 1, 3, 3]
+        assert len(server.connections) == 1
+
+
+def test_retries_run_out() -> None:
+    model = Model()
+    with ScriptedServer(model=model) as server, session(server) as mine:
+        for _ in range(3):
+            model.fail_next("server_error", 500)
+        with pytest.raises(ServerError, match="asked 3 times") as caught:
+            mine.call({**MODEL, "input": "hi"})
+        assert caught.value.delivery is Delivery.REJECTED
+        assert caught.value.code == "server_error"
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("fault", ["id", "age", "overload"])
+def test_without_retries_there_is_one_request_ever(fault: str) -> None:
+    model = Model(max_age=1 if fault == "age" else None)
+    with ScriptedServer(model=model) as server, session(server, retry=Retry(max_retries=0)) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one")
+        if fault == "id":
+            model.forget()
+        elif fault == "overload":
+            model.fail_next("server_error", 500)
+        with pytest.raises(Exception, match=r"not found|limit|told to fail"):
+            ask(mine, ledger, "two")
+        assert len(server.requests) == 2
+
+
+def test_reasoning_that_cannot_be_read_any_more_is_left_out() -> None:
+    """Once, and only where the session holds the history."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "old"}
+    error = rejection("invalid_encrypted_content", 400)
+    with ScriptedServer() as server:
+        server.connection(expect(), send(error), expect(), send(*answer("r", "hello")))
+        with session(server) as mine:
+            ledger = Ledger([user("zero"), thought, {"type": "message", "role": "assistant", "content": "0"}])
+            ask(mine, ledger, "one")
+            kinds = [[item["type"] for item in request["input"]] for request in server.requests]
+            assert kinds == [["message", "reasoning", "message", "message"], ["message"] * 3]
+
+
+def test_a_request_over_the_limit_never_leaves() -> None:
+    with ScriptedServer() as server, session(server, limits=Limits(max_request_bytes=100)) as mine:
+        with pytest.raises(PayloadTooLarge):
+            mine.call({**MODEL, "input": "x" * 200})
+        assert server.connections == []
+
+
+# -- age and sleep
+
+
+def aged(server: ScriptedServer) -> Endpoint:
+    """An endpoint whose connections are old as soon as they are open."""
+    return dataclasses.replace(Endpoint.of(server.url), max_age=1e-6)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_an_old_connection_is_replaced_between_turns(store: bool) -> None:
+    """The new one is open before the old one is let go."""
+    model = Model()
+    with ScriptedServer(model=model) as server, session(server, endpoint=aged(server)) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one", store=store)
+        final = ask(mine, ledger, "two", store=store)
+        assert spoken(model, final)[0::2] == ["one", "two"]
+        assert [len(request["input"]) for request in server.requests] == [1, 1 if store else 3]
+        until(server.connections[0].gone.is_set)
+        ends = [
+            index
+            for index, entry in enumerate(server.log)
+            if (entry.connection, entry.kind) in ((2, "handshake"), (1, "close"))
+        ]
+        opened = max(i for i in ends if server.log[i].connection == 2)
+        let_go = min(i for i in ends if server.log[i].connection == 1)
+        assert opened < let_go
+        assert server.connections[0].close_code == 1000
+
+
+def test_an_old_connection_goes_on_when_there_is_no_new_one() -> None:
+    """Its age is our own caution; the service has not ended it yet."""
+    with ScriptedServer() as server:
+        server.connection(*(part for n in "12" for part in (expect(), send(*answer(f"r{n}", "ok")))))
+        server.connection(refuse(503))
+        with session(server, endpoint=aged(server)) as mine:
+            for text in ("one", "two"):
+                assert mine.call({**MODEL, "input": text}).content == "ok"
+
+
+def test_after_a_sleep_the_connection_is_not_trusted() -> None:
+    """The wall clock ran on while the monotonic one stood still; the socket is replaced before it is used."""
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one", store=False)
+        ask(mine, ledger, "two", store=False)
+        assert len(server.connections) == 1
+        wall = mine._line._wall
+        mine._line._wall = lambda: wall() + 3600
+        ask(mine, ledger, "three", store=False)
+        assert len(server.connections) == 2
+        assert [len(request["input"]) for request in server.requests] == [1, 1, 5]
+        ask(mine, ledger, "four", store=False)
+        assert len(server.connections) == 2
+
+
+# -- threads
+
+
+def test_one_response_runs_at_a_time() -> None:
+    with ScriptedServer() as server:
+        server.connection(expect(), mark("asked"), gate("go"), send(*answer("r", "ok")))
+        with session(server) as mine:
+            task = Task(mine.call, {**MODEL, "input": "hi"})
+            server.wait_for("asked")
+            with pytest.raises(ConcurrencyError):
+                mine.call({**MODEL, "input": "me too"})
+            server.open("go")
+            assert task.result().content == "ok"
+
+
+def cancelled(task: Task, mine: Session) -> BaseException:
+    began = time.monotonic()
+    mine.cancel()
+    error = task.error()
+    assert time.monotonic() - began < 2
+    return error
+
+
+def test_cancel_ends_an_answer() -> None:
+    """With what the caller has seen of it."""
+    seen = threading.Event()
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("r"), delta("hel")), gate("go"))
+        with session(server) as mine:
+            task = Task(mine.call, {**MODEL, "input": "hi"}, lambda chunk: chunk.content and seen.set())
+            assert seen.wait(10)
+            error = cancelled(task, mine)
+            assert isinstance(error, ResponseCancelled)
+            assert error.partial is not None
+            assert error.partial.content == "hel"
+            server.open("go")
+
+
+def test_cancel_ends_connecting() -> None:
+    with ScriptedServer() as server:
+        server.connection(hang())
+        with session(server) as mine:
+            task = Task(mine.call, {**MODEL, "input": "hi"})
+            until(lambda: server.connections and server.connections[0].path)
+            error = cancelled(task, mine)
+            assert isinstance(error, ResponseCancelled)
+            assert error.delivery is Delivery.NOT_SENT
+
+
+def test_cancel_ends_a_pause() -> None:
+    with ScriptedServer() as server:
+        server.connection(expect(), send(rejection(retry_after="60")), *delivered("rejected"))
+        with session(server, retry=Retry(max_seconds=None)) as mine:
+            task = Task(mine.call, {**MODEL, "input": "hi"})
+            server.wait_for("rejected")
+            error = cancelled(task, mine)
+            assert isinstance(error, ResponseCancelled)
+            assert error.delivery is Delivery.REJECTED
+
+
+def test_cancel_with_nothing_running_does_nothing() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        mine.cancel()
+        mine.call({**MODEL, "input": "hi"})
+        mine.cancel()
+        mine.call({**MODEL, "input": "hi"})
+
+
+def test_close_ends_what_is_running() -> None:
+    with ScriptedServer() as server:
+        server.connection(expect(), mark("asked"), expect_gone())
+        mine = session(server)
+        task = Task(mine.call, {**MODEL, "input": "hi"})
+        server.wait_for("asked")
+        mine.close()
+        assert isinstance(task.error(), ResponseCancelled)
+        mine.close()
+        with pytest.raises(ConnectionError, match="closed"):
+            mine.call({**MODEL, "input": "hi"})
+        assert "closed" in repr(mine)
+
+
+def test_a_forgotten_session_leaves_nothing_open() -> None:
+    with ScriptedServer(model=Model()) as server:
+        mine = session(server)
+        mine.call({**MODEL, "input": "hi"})
+        del mine
+        gc.collect()
+        join_readers()
+
+
+def test_a_fork_has_a_connection_of_its_own() -> None:
+    with ScriptedServer(model=Model()) as server, session(server) as mine, mine.fork() as other:
+        for one in (mine, other, mine):
+            one.call({**MODEL, "input": "hi"})
+        assert len(server.connections) == 2
+        assert (other.transport, other.retry) == (mine.transport, mine.retry)
+
+
+def test_a_session_cannot_be_pickled() -> None:
+    with ScriptedServer() as server, session(server) as mine, pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(mine)
+
+
+# -- clocks
+
+
+def test_a_pause_ends_with_the_whole_calls_time() -> None:
+    """A pause that does not fit into it is not made."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(rejection(retry_after="30")))
+        with session(server, timeouts=Timeouts(total=5)) as mine:
+            began = time.monotonic()
+            with pytest.raises(RateLimitError):
+                mine.call({**MODEL, "input": "hi"})
+            assert time.monotonic() - began < 4
+
+
+def test_a_pause_is_no_silence_of_the_service() -> None:
+    """response_timeout counts the time without an event while the service has the request."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(rejection(retry_after_ms="300")), expect(), send(*answer("r", "ok")))
+        with session(server, response_timeout=0.2) as mine:
+            assert mine.call({**MODEL, "input": "hi"}).content == "ok"
+
+
+def test_a_silent_service_is_a_timeout() -> None:
+    with ScriptedServer() as server:
+        server.connection(expect(), optional(gate("never")))
+        with session(server, response_timeout=0.1) as mine:
+            with pytest.raises(ResponseTimeout) as caught:
+                mine.call({**MODEL, "input": "hi"})
+            assert caught.value.clock == "response_timeout"
+            assert caught.value.delivery is Delivery.UNKNOWN
+
+
+def test_connecting_takes_no_longer_than_the_whole_call() -> None:
+    with ScriptedServer() as server:
+        server.connection(hang())
+        with session(server, timeouts=Timeouts(total=0.2)) as mine:
+            with pytest.raises(ResponseTimeout) as caught:
+                mine.call({**MODEL, "input": "hi"})
+            assert caught.value.clock == "total"
+
+
+# -- what it cost
+
+
+def test_each_request_is_told_once() -> None:
+    """In the thread that reads the answer, with its id and its counts."""
+    costs = Costs()
+    with ScriptedServer(model=Model()) as server, session(server, on_usage=costs) as mine:
+        message = mine.call({**MODEL, "input": "hi"})
+        assert costs.told == [(message.usage, message.response_id)]
+        assert message.usage.input_tokens == 1
+    assert len(costs.told) == 1
+    assert costs.threads == [threading.current_thread().name]
+
+
+def test_rejected_and_lost_requests_are_told_as_unknown() -> None:
+    costs = Costs()
+    model = Model()
+    model.fail_next("server_error", 500)
+    with ScriptedServer(model=model) as server:
+        server.connection(serve(turns=2), expect(), eof())
+        with session(server, on_usage=costs) as mine:
+            message = mine.call({**MODEL, "input": "hi"})
+            with pytest.raises(ConnectionLost):
+                mine.call({**MODEL, "input": "hi"})
+            assert costs.told == [(Usage(), None), (message.usage, message.response_id), (Usage(), None)]
+
+
+def test_a_request_that_never_left_is_not_told() -> None:
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(refuse(401))
+        with session(server, on_usage=costs) as mine, pytest.raises(Exception, match="401"):
+            mine.call({**MODEL, "input": "hi"})
+    assert costs.told == []
+
+
+def test_an_answer_that_was_left_is_told_by_the_reader() -> None:
+    """As soon as its end has come, with what it says."""
+    costs = Costs()
+    with ScriptedServer() as server:
+        end = answer("r")[-1]
+        end["response"]["usage"] = {"input_tokens": 3, "output_tokens": 4}
+        server.connection(expect(), send(created("r"), delta("hel")), gate("go"), send(delta("lo"), end))
+        with session(server, on_usage=costs) as mine:
+            with mine.stream({**MODEL, "input": "hi"}) as stream:
+                next(iter(stream))
+            assert costs.told == []
+            server.open("go")
+            costs.wait_for(lambda: bool(costs.told))
+            assert costs.told == [(Usage(input_tokens=3, output_tokens=4), "r")]
+            assert costs.threads[0].startswith("responses_ws-reader")
+    assert len(costs.told) == 1
+
+
+def test_an_answer_that_was_left_and_lost_is_told_as_unknown() -> None:
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("r"), delta("hel")), gate("go"), eof())
+        with session(server, on_usage=costs) as mine:
+            with mine.stream({**MODEL, "input": "hi"}) as stream:
+                next(iter(stream))
+            server.open("go")
+            costs.wait_for(lambda: bool(costs.told))
+    assert costs.told == [(Usage(), None)]
+
+
+@pytest.mark.parametrize("told_by", ["next", "close"])
+def test_an_answer_that_was_left_when_it_had_come_is_told_later(told_by: str) -> None:
+    """Its end waited for a caller who never took it: the next response tells it, or close."""
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(
+            expect(), send(*answer("r1", "hello")), *delivered("come"), expect(), send(*answer("r2"))
+        ) if told_by == "next" else server.connection(
+            expect(), send(*answer("r1", "hello")), *delivered("come")
+        )
+        with session(server, on_usage=costs) as mine:
+            stream = mine.stream({**MODEL, "input": "hi"})
+            server.wait_for("come")
+            stream.close()
+            assert costs.told == []
+            if told_by == "next":
+                mine.call({**MODEL, "input": "hi"})
+                assert [response_id for _, response_id in costs.told] == ["r1", "r2"]
+    assert costs.told[0][1] == "r1"
+
+
+def test_what_is_still_running_is_told_by_close() -> None:
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("r"), delta("hel")), expect_gone())
+        with session(server, on_usage=costs) as mine:
+            stream = mine.stream({**MODEL, "input": "hi"})
+            next(iter(stream))
+    assert costs.told == [(Usage(), None)]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_on_usage_raises_is_logged(left: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It neither loses an answer nor kills the reader."""
+    costs = Costs(fail=RuntimeError("the books are closed"))
+    with ScriptedServer(model=Model()) as server, session(server, on_usage=costs) as mine:
+        with caplog.at_level(logging.ERROR, logger="responses_ws"):
+            stream = mine.stream({**MODEL, "input": "hi"})
+            if left:
+                stream.close()
+                costs.wait_for(lambda: bool(costs.told))
+            else:
+                assert stream.message.content
+        assert mine.call({**MODEL, "input": "hi"}).content
+        assert len(server.connections) == 1
+    assert "on_usage failed" in caplog.text
+
+
+# -- options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"transport": "carrier pigeon"}, {"retry": 3}, {"on_usage": "me"}, {"client_class": object()}],
+)
+def test_an_option_that_cannot_work_is_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Session("k", **options)
+
+
+def test_a_transport_for_one_step_is_checked() -> None:
+    mine = Session("k")
+    with pytest.raises(ConfigurationError, match="transport"):
+        mine.respond(Ledger(), [user("hi")], MODEL, transport="smoke")  # type: ignore[arg-type]
