@@ -1,0 +1,178 @@
+"""One running question to a chat: every response on the way to its answer, as one stream."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from responses_ws.errors import ResponseCancelled, ResponsesWSError, bare
+from responses_ws.messages import Chunk, Message
+
+if TYPE_CHECKING:
+    from responses_ws.stream import ResponseStream
+
+__all__ = ["ChatStream", "Turn"]
+
+
+class Turn:
+    """The use of a chat by one thread, from its start to its end. Nothing here waits for a lock.
+
+    :param lock: held while the turn lasts.
+    :param wake: wakes what waits for tools.
+    :param leave: ends what waits for the begin of a response.
+    :ivar response: the response that is running, or None.
+    :ivar asking: whether a request is on its way.
+    """
+
+    def __init__(self, lock: threading.Lock, wake: Callable[[], None], leave: Callable[[], None]) -> None:
+        self.response: ResponseStream | None = None
+        self.asking = False
+        self.cancelled = False
+        self._held = [lock]
+        self._wake = wake
+        self._leave = leave
+
+    def cancel(self) -> None:
+        """End it: the thread that waits gets :class:`ResponseCancelled`. From any thread."""
+        self.cancelled = True
+        if not self._held:
+            return
+        self._wake()
+        if self.response is not None:
+            self.response.cancel()
+        elif self.asking:
+            self._leave()
+
+    def check(self) -> None:
+        """Raise :class:`ResponseCancelled` when it was cancelled."""
+        if self.cancelled:
+            raise ResponseCancelled("the chat was cancelled")
+
+    def end(self) -> None:
+        """Give the chat free. Safe in a finalizer and in any thread, any number of times."""
+        try:
+            lock = self._held.pop()
+        except IndexError:
+            return
+        lock.release()
+
+
+class ChatStream:
+    """A running question: iterate over it for its chunks, or ask for its ``message``.
+
+    The chunks are those of every response on the way; tools run between two responses. Leaving early, in any
+    way, abandons the response that is running and gives the chat free: completed steps stay in its history.
+
+    One thread iterates; :meth:`cancel` and :meth:`close` may be called from any thread.
+    """
+
+    def __init__(self, rounds: Generator[Chunk, None, Message], turn: Turn) -> None:
+        self._rounds = rounds
+        self._turn = turn
+        self._inside = (
+            threading.Lock()
+        )  # held by the thread that is in the rounds; leaving never waits for it
+        self._message: Message | None = None
+        self._error: ResponsesWSError | None = None
+        self._left_by: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks that were not seen yet. Leaving the loop abandons the rest.
+
+        Raises what :meth:`Chat.ask` raises.
+        """
+        try:
+            self._check()
+            while (chunk := self._next()) is not None:
+                yield chunk
+        except ResponsesWSError as error:
+            self._error = bare(error)
+            raise
+        finally:
+            if self._message is None:
+                self.close()
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The pieces of text as they come, of every response. Leaving the loop abandons the rest."""
+        return (chunk.content for chunk in self if chunk.content)
+
+    @property
+    def message(self) -> Message:
+        """The answer after the last tool, waiting for it. Raises what iterating raises."""
+        for _ in self:
+            pass
+        if self._message is None:
+            raise ResponseCancelled("the chat was cancelled")
+        return self._message
+
+    def run(self, on_chunk: Callable[[Chunk], object] | None = None) -> Message:
+        """Go on to the end, showing each chunk to ``on_chunk``; the answer after the last tool."""
+        with self:
+            for chunk in self:
+                if on_chunk is not None:
+                    on_chunk(chunk)
+            return self.message
+
+    def cancel(self) -> None:
+        """Stop, if it is not over. Another thread that waits gets :class:`ResponseCancelled`; in the thread
+        that iterates, the loop ends.
+        """
+        if self._message is not None:
+            return
+        self._left_by = self._left_by or threading.current_thread()
+        self._turn.cancel()
+        if not self._inside.acquire(blocking=False):
+            return  # the thread that is inside notices
+        try:
+            self._rounds.close()
+        finally:
+            self._inside.release()
+            self._turn.end()
+
+    def close(self) -> None:
+        """The same. Returns at once, raises nothing, may be called again."""
+        self.cancel()
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_left_by", self) is None:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "completed" if self._message is not None else "closed" if self._left_by else "running"
+        return f"<ChatStream {state}>"
+
+    def _next(self) -> Chunk | None:
+        """The next chunk; None after the last, and when this thread has left."""
+        if self._is_over():
+            return None
+        with self._inside:
+            try:
+                return next(self._rounds)
+            except StopIteration as end:
+                self._message = end.value
+                self._turn.end()
+                return None
+
+    def _is_over(self) -> bool:
+        if self._left_by is threading.current_thread():
+            return True
+        self._check()
+        return self._message is not None
+
+    def _check(self) -> None:
+        """Raise what it failed with, or that another thread has left it."""
+        if self._error is not None:
+            raise bare(self._error)
+        if self._left_by is not None and self._message is None:
+            raise ResponseCancelled("the chat was cancelled")

@@ -1,0 +1,162 @@
+"""The calls that a conversation waits for: which there are, who answers them, and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from responses_ws._core.items import Item, tool_call
+from responses_ws._core.transcript import open_approvals, output_item
+from responses_ws._tool_runner import ToolRunner
+from responses_ws.errors import ConfigurationError, ToolError
+from responses_ws.messages import ToolCall
+from responses_ws.tools import report
+
+if TYPE_CHECKING:
+    from responses_ws._chat_options import ChatOptions
+    from responses_ws._core.continuation import Ledger
+
+__all__ = ["ToolLoop"]
+
+WENT_ON = "the call was not made: the user went on without it"
+REFUSED = "the user refused the call"
+
+
+class ToolLoop:
+    """The open calls of a ledger and the answers to them, which stay here until a completed step took them.
+
+    One thread uses it at a time; :meth:`wake` may be called from any.
+    """
+
+    def __init__(self, ledger: Ledger, answers: Iterable[Item] = ()) -> None:
+        self._ledger = ledger
+        self._runner = ToolRunner()
+        self._runner.answers = {_answered(item): item for item in answers}
+
+    def waiting(self) -> dict[str, ToolCall | None]:
+        """The calls and the approvals without an answer in the ledger, by their ids, in order.
+
+        None stands for calls that only the caller can answer, such as those of a computer.
+        """
+        calls: dict[str, ToolCall | None] = {
+            call_id: tool_call(item) for call_id, item in self._ledger.open_calls.items()
+        }
+        return calls | open_approvals(self._ledger.items)
+
+    def unsent(self) -> list[Item]:
+        """The answers that the ledger does not have yet, in the order of their calls."""
+        answers = self._runner.answers
+        return [answers[call_id] for call_id in self.waiting() if call_id in answers]
+
+    def left(self) -> bool:
+        """Whether something waits that has no answer yet."""
+        return any(call_id not in self._runner.answers for call_id in self.waiting())
+
+    def todo(self, options: ChatOptions) -> list[ToolCall]:
+        """The calls that are to be answered here and have no answer yet."""
+        answers = self._runner.answers
+        return [
+            call
+            for call_id, call in self.waiting().items()
+            if call is not None and call_id not in answers and _is_ours(call, options)
+        ]
+
+    def answers_for(self, items: Iterable[Item], options: ChatOptions) -> list[Item]:
+        """What has to go before new items: the answers that are ready, and for calls that were not made that
+        they were not; without those that the items answer themselves.
+        """
+        given = {_answered(item) for item in items}
+        skipped = [output_item(call, report(ToolError(WENT_ON))) for call in self._skippable(options)]
+        return [item for item in [*self.unsent(), *skipped] if _answered(item) not in given]
+
+    def start(self, call: ToolCall, options: ChatOptions) -> None:
+        """Start a call ahead of the end of its response, if there is room for it."""
+        tool = options.toolbox.functions.get(str(call.name))
+        if tool is not None and len(self._runner.running) < options.limits.max_parallel:
+            self._runner.start(call, tool, options.limits.timeout_per_tool)
+
+    def run(self, options: ChatOptions, check: Callable[[], None]) -> None:
+        """Answer all that is to be answered here: ask for approval, then run the tools.
+
+        :param check: raises to end it.
+
+        Raises what the approval hook raises, and :class:`ToolError` for a tool that is to raise.
+        """
+        ready = []
+        for call in self.todo(options):
+            check()
+            approved = self._approve(call, options)
+            if approved is None:
+                continue
+            tool = options.toolbox.functions.get(str(call.name))
+            if tool is None:
+                self._answer(call, report(ToolError(f"there is no tool of the name {call.name!r}")))
+            else:
+                ready.append((approved, tool))
+        limits = options.limits
+        self._runner.run(
+            ready, max_parallel=limits.max_parallel, seconds=limits.timeout_per_tool, check=check
+        )
+
+    def prune(self) -> None:
+        """Forget what belongs to no call of the ledger: to a response that failed, or to one long over."""
+        self._runner.keep(self.waiting().keys())
+
+    def wake(self) -> None:
+        """Let the thread that waits for tools look at its ``check``."""
+        self._runner.wake()
+
+    def _skippable(self, options: ChatOptions) -> list[ToolCall]:
+        return [call for call in self.todo(options) if call.type != "mcp_approval_request"]
+
+    def _approve(self, call: ToolCall, options: ChatOptions) -> ToolCall | None:
+        """The call as it is to be made, or None when it has its answer."""
+        if options.approve is None:
+            return call
+        said = options.approve(replace(call))
+        if call.type == "mcp_approval_request":
+            self._runner.answers[str(call.id)] = _approval(call, said)
+            return None
+        if said is True:
+            return call
+        if isinstance(said, ToolCall):
+            return replace(call, arguments=said.arguments)
+        reason = _reason(said)
+        self._answer(call, report(ToolError(f"{REFUSED}: {reason}" if reason else REFUSED)))
+        return None
+
+    def _answer(self, call: ToolCall, output: str) -> None:
+        self._runner.answers[str(call.id)] = output_item(call, output)
+
+
+def _is_ours(call: ToolCall, options: ChatOptions) -> bool:
+    if call.type == "mcp_approval_request":
+        return options.approve is not None
+    return options.toolbox.runs(call.name)
+
+
+def _approval(call: ToolCall, said: object) -> Item:
+    if isinstance(said, ToolCall):
+        raise ConfigurationError("approve cannot edit the call of an MCP server, only allow or refuse it")
+    item: Item = {"type": "mcp_approval_response", "approval_request_id": call.id, "approve": said is True}
+    reason = "" if said is True else _reason(said)
+    return {**item, "reason": reason} if reason else item
+
+
+def _reason(said: object) -> str:
+    """Why the hook refused, if it said so; an error when what it said is no refusal."""
+    if said is False:
+        return ""
+    if isinstance(said, str):
+        return said
+    raise ConfigurationError(
+        f"approve must return True, False, a reason to refuse or a ToolCall, not {type(said).__name__}"
+    )
+
+
+def _answered(item: Item) -> str:
+    """The id of the call or the approval that an item answers; an empty string for any other."""
+    if item.get("type") == "mcp_approval_response":
+        return str(item.get("approval_request_id"))
+    return str(item.get("call_id")) if str(item.get("type")).endswith("_output") else ""

@@ -1,0 +1,161 @@
+"""Running tools: each call at most once, in threads, none for longer than it may."""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from responses_ws._call import wait_for
+from responses_ws._core.transcript import output_item
+from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import ToolError, with_context
+from responses_ws.messages import ToolCall
+from responses_ws.tools import report
+
+if TYPE_CHECKING:
+    from responses_ws._core.items import Item
+    from responses_ws.tools import Tool, ToolOutput
+
+__all__ = ["ToolRunner"]
+
+INTERRUPTED = "the call was interrupted while it ran, and may have had effects"
+NOT_RUN = "the call was not made: the user interrupted"
+
+
+class Run:
+    """One call in its thread, which writes ``output`` or ``error`` and then puts the run in the queue.
+
+    :ivar deadline: when it has taken too long, from its start on.
+    """
+
+    __slots__ = ("call", "deadline", "error", "output", "tool")
+
+    def __init__(self, call: ToolCall, tool: Tool, seconds: float | None) -> None:
+        self.call = call
+        self.tool = tool
+        self.deadline = Deadline(seconds if tool.timeout is None else tool.timeout)
+        self.output: ToolOutput | None = None
+        self.error: BaseException | None = None
+
+    def go(self, ended: queue.SimpleQueue[Run | None]) -> None:
+        try:
+            self.output = self.tool.answer(self.call.arguments)
+        except BaseException as error:  # brought to the thread that asked
+            self.error = error
+        ended.put(self)
+
+
+class ToolRunner:
+    """The calls of one conversation, and the items that answer them.
+
+    One thread uses it at a time; :meth:`wake` may be called from any. A call that was started is not started
+    again, whatever becomes of its response or of its output. The threads are daemons: a tool that hangs
+    blocks neither its caller beyond the timeout nor the end of the process.
+
+    :ivar answers: the items that answer calls, by call id.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Item] = {}
+        self._runs: dict[str, Run] = {}
+        # A SimpleQueue, so that neither Ctrl-C nor a thread that ends late can leave a lock behind locked.
+        self._ended: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs that have no answer yet."""
+        return [run for call_id, run in self._runs.items() if call_id not in self.answers]
+
+    def start(self, call: ToolCall, tool: Tool, seconds: float | None) -> None:
+        """Start a call that was not started before, in a thread with this thread's context variables.
+
+        :param seconds: that it may take, if its tool has no timeout of its own; None means no limit.
+        """
+        if call.id is None or call.id in self._runs or call.id in self.answers:
+            return
+        run = self._runs[call.id] = Run(call, tool, seconds)
+        go = contextvars.copy_context().run
+        name = f"responses_ws-tool-{tool.name}"
+        threading.Thread(target=go, args=(run.go, self._ended), name=name, daemon=True).start()
+
+    def run(
+        self,
+        calls: Sequence[tuple[ToolCall, Tool]],
+        *,
+        max_parallel: int,
+        seconds: float | None,
+        check: Callable[[], None],
+    ) -> None:
+        """Run the calls that were not started before, and wait until every one has its answer.
+
+        A tool that takes too long is left behind, with an answer that says so. When this is interrupted, by
+        Ctrl-C or by ``check``, the rest gets such answers too, so that the conversation can go on.
+
+        :param check: called at each wake; raises to end the waiting.
+
+        Raises the first error, in the order of the calls, of a tool that is to raise, after all have ended.
+        """
+        waiting = deque(calls)
+        try:
+            while waiting or self.running:
+                check()
+                while waiting and len(self.running) < max_parallel:
+                    self.start(*waiting.popleft(), seconds)
+                self._wait()
+        except BaseException:
+            self._give_up([call for call, _ in waiting])
+            raise
+        self._raise_first([call for call, _ in calls])
+
+    def wake(self) -> None:
+        """Let the thread in :meth:`run` call its ``check``. From any thread."""
+        self._ended.put(None)
+
+    def keep(self, call_ids: Collection[str]) -> None:
+        """Forget the runs and the answers of all other calls."""
+        self._runs = {call_id: run for call_id, run in self._runs.items() if call_id in call_ids}
+        self.answers = {call_id: item for call_id, item in self.answers.items() if call_id in call_ids}
+
+    def _wait(self) -> None:
+        """Wait until a run ends, or has taken too long, or someone wakes."""
+        running = self.running
+        left = [run.deadline.remaining() for run in running]
+        ended = wait_for(self._ended, min((seconds for seconds in left if seconds is not None), default=None))
+        if ended in running:
+            self._take(ended)
+        for run in self.running:
+            if run.deadline.expired:
+                self._fail(run.call, f"the call took longer than {run.deadline.seconds:g} seconds")
+
+    def _take(self, run: Run) -> None:
+        if run.error is not None:
+            self._answer(run.call, report(run.error))
+        elif run.output is not None:
+            self._answer(run.call, run.output)
+        else:
+            self._fail(run.call, INTERRUPTED)
+
+    def _give_up(self, waiting: Sequence[ToolCall]) -> None:
+        for run in self.running:
+            self._take(run)
+        for call in waiting:
+            self._fail(call, NOT_RUN)
+
+    def _fail(self, call: ToolCall, why: str) -> None:
+        self._answer(call, report(ToolError(why)))
+
+    def _answer(self, call: ToolCall, output: ToolOutput) -> None:
+        self.answers[str(call.id)] = output_item(call, output)
+
+    def _raise_first(self, calls: Sequence[ToolCall]) -> None:
+        runs = [self._runs[str(call.id)] for call in calls if str(call.id) in self._runs]
+        for run in runs:
+            error, run.error = run.error, None  # raised once: the call has its answer
+            if isinstance(error, ToolError):
+                raise with_context(error, tool=run.tool.name, call_id=run.call.id) from error.__cause__
+            if error is not None:
+                raise error

@@ -1,0 +1,115 @@
+"""The tools of a chat: functions that it runs, and definitions of what the service or the caller runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from responses_ws._core.fields import mapping, mappings, text
+from responses_ws.errors import ConfigurationError
+from responses_ws.tools import Tool
+
+__all__ = ["AnyTool", "Toolbox"]
+
+AnyTool = Tool | Callable[..., Any] | Mapping[str, Any]
+"""A function, or the definition of a tool as the service takes it."""
+
+CONFIDENTIAL = ("authorization", "headers", "domain_secrets")
+"""The fields of definitions that hold credentials."""
+
+
+class Toolbox:
+    """Tools in the order in which they are offered. Immutable.
+
+    :ivar functions: those that the chat runs, by name.
+    :ivar definitions: what the service is told of all of them.
+    """
+
+    def __init__(self, tools: Iterable[AnyTool] = ()) -> None:
+        self.functions: dict[str, Tool] = {}
+        self.definitions: list[Mapping[str, Any]] = []
+        if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
+            raise ConfigurationError(f"tools must be a list of tools, not {type(tools).__name__}")
+        for given in tools:
+            self._add(given)
+        self._elsewhere = set(_names(made for made in self.definitions if not self._runs(made)))
+
+    def runs(self, name: str | None) -> bool:
+        """Whether a call of this name is this chat's to answer: nobody else knows the tool."""
+        return name not in self._elsewhere
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The tools as plain values for JSON: functions by their names, definitions without credentials."""
+        return [_stored(made, is_function=self._runs(made)) for made in self.definitions]
+
+    @classmethod
+    def from_list(cls, stored: Iterable[Mapping[str, Any]], given: Iterable[AnyTool]) -> Toolbox:
+        """The tools that were stored, with the functions given again, and after them whatever else is given.
+
+        Raises :class:`ConfigurationError` naming a tool that is missing.
+        """
+        box = cls(given)
+        left = {_label(made): box.functions.get(str(made.get("name")), made) for made in box.definitions}
+        tools: list[AnyTool] = [_restored(mapping(entry), left) for entry in stored]
+        return cls([*tools, *left.values()])
+
+    def _add(self, given: AnyTool) -> None:
+        if isinstance(given, Mapping):
+            self.definitions.append(copy.deepcopy(dict(given)))
+            return
+        tool = Tool.of(given)
+        if tool.name in self.functions:
+            raise ConfigurationError(f"tools has two functions of the name {tool.name!r}")
+        self.functions[tool.name] = tool
+        self.definitions.append(tool.definition)
+
+    def _runs(self, definition: Mapping[str, Any]) -> bool:
+        tool = self.functions.get(str(definition.get("name")))
+        return tool is not None and tool.definition is definition
+
+
+def _names(definitions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The names in definitions, and in those of a namespace inside of them."""
+    for made in definitions:
+        name = text(made.get("name"))
+        if name is not None:
+            yield name
+        yield from _names(mappings(made.get("tools")))
+
+
+def _stored(definition: Mapping[str, Any], *, is_function: bool) -> dict[str, Any]:
+    if is_function:
+        return {"function": definition["name"], "label": _label(definition)}
+    if _is_confidential(definition):
+        return {"confidential": _label(definition), "label": _label(definition)}
+    return {"definition": copy.deepcopy(dict(definition)), "label": _label(definition)}
+
+
+def _restored(entry: Mapping[str, Any], left: dict[str, Any]) -> AnyTool:
+    label = str(entry.get("label"))
+    if label in left:
+        found: AnyTool = left.pop(label)
+        return found
+    if "definition" in entry:
+        return mapping(entry["definition"])
+    if "function" in entry:
+        raise ConfigurationError(f"tools lacks the function {entry['function']!r} of the stored chat")
+    raise ConfigurationError(
+        f"tools lacks {label!r} of the stored chat: its credentials are not stored, so give it again"
+    )
+
+
+def _label(definition: Mapping[str, Any]) -> str:
+    """What tells a tool from others: its type, with its name where it has one."""
+    name = text(definition.get("server_label")) or text(definition.get("name"))
+    return f"{definition.get('type')} {name or ''}".rstrip()
+
+
+def _is_confidential(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(
+            (name in CONFIDENTIAL and bool(inside)) or _is_confidential(inside)
+            for name, inside in value.items()
+        )
+    return isinstance(value, (list, tuple)) and any(_is_confidential(inside) for inside in value)
