@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from responses_ws._call import Call
 from responses_ws._core.events import Event, terminal_status
@@ -25,27 +25,28 @@ class Ticket:
 
     Takes no lock, so that the reader and a caller who leaves may both come to it at any moment.
 
-    :param on_usage: what is told; None tells nobody.
+    :param told: the functions that are told.
     """
 
     __slots__ = ("_open",)
 
-    def __init__(self, on_usage: OnUsage | None) -> None:
-        self._open = [] if on_usage is None else [on_usage]
+    def __init__(self, told: Iterable[OnUsage]) -> None:
+        self._open = list(told)
 
     def settle(self, terminal: Event | None) -> None:
         """The response has ended with this event, or without one: then nothing is known of its usage.
 
-        What the function raises is logged: it is nobody's answer that fails.
+        What a function raises is logged: it is nobody's answer that fails.
         """
-        try:
-            on_usage = self._open.pop()
-        except IndexError:
-            return
-        try:
-            on_usage(*_read(terminal))
-        except Exception:
-            logger.exception("on_usage failed")
+        while True:
+            try:
+                on_usage = self._open.pop()
+            except IndexError:
+                return
+            try:
+                on_usage(*_read(terminal))
+            except Exception:
+                logger.exception("on_usage failed")
 
     def void(self) -> None:
         """The request never left."""
@@ -57,18 +58,23 @@ class Ticket:
 
 
 class Accounts:
-    """The requests of a session whose end was not seen yet. Thread-safe."""
+    """The requests of a session whose end was not seen yet. Thread-safe.
+
+    :param on_usage: told of each of them; None tells nobody.
+    """
 
     def __init__(self, on_usage: OnUsage | None) -> None:
         self._on_usage = on_usage
         self._open: collections.deque[tuple[Ticket, Source]] = collections.deque()
 
-    def open(self, source: Source) -> Ticket:
+    def open(self, source: Source, also: OnUsage | None = None) -> Ticket:
         """A request is about to leave. Whoever reads its response settles the ticket.
 
         When nobody does, because the caller has left, the reader of the connection settles it.
+
+        :param also: told of this one.
         """
-        ticket = Ticket(self._on_usage)
+        ticket = Ticket(told for told in (self._on_usage, also) if told is not None)
         if isinstance(source, Call):
             source.on_drained = ticket.settle
         if not ticket.settled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -166,17 +167,19 @@ class Session:
         fields: Mapping[str, Any],
         *,
         transport: TransportName | None = None,
+        on_usage: OnUsage | None = None,
     ) -> ResponseStream:
         """Take the next step of a conversation, which its ledger records once the response is completed.
 
         :param items: what is new.
         :param fields: the rest of the payload, which may change from step to step.
         :param transport: for this step; None takes that of the session.
+        :param on_usage: told of the requests of this step, besides the session's.
         :raises: what :meth:`call` raises; :class:`ConfigurationError` when a call has no output or two.
         """
         if transport is not None:
             _check_transport(transport)
-        return self._begin(ledger.step(items, fields), transport or self._transport)
+        return self._begin(ledger.step(items, fields), transport or self._transport, on_usage)
 
     def cancel(self) -> None:
         """Stop what is running, also while it connects or pauses: its thread gets
@@ -217,12 +220,21 @@ class Session:
     def __reduce__(self) -> str:
         raise TypeError("a Session cannot be pickled: it holds a key and a connection")
 
-    def _begin(self, turn: Turn, transport: TransportName) -> ResponseStream:
+    @classmethod
+    def _of(cls, settings: Settings, connector: Connector | None, retry: Retry) -> Session:
+        """A session with settings that are ready, for what holds it and tells the transport of each step."""
+        made = object.__new__(cls)
+        made._set_up(settings, connector, "auto", retry, None)
+        return made
+
+    def _begin(self, turn: Turn, transport: TransportName, on_usage: OnUsage | None = None) -> ResponseStream:
         if self._closed:
             raise ConnectionError("the session is closed")
-        self._accounts.flush()
+        accounts = self._accounts
+        accounts.flush()
         deadline = Deadline(self._settings.timeouts.total)
-        recovery = Recovery(turn, self._routes, self._retry, transport, deadline)
+        routes = replace(self._routes, ticket=lambda source: accounts.open(source, on_usage))
+        recovery = Recovery(turn, routes, self._retry, transport, deadline)
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons what runs.
         stream = ResponseStream(
             recovery,
