@@ -25,15 +25,75 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeGuard, cast, overload
 
+from responses_ws._core.built_in_tools import (
+    apply_patch,
+    code_interpreter,
+    computer_use,
+    file_search,
+    image_generation,
+    mcp,
+    shell,
+    web_search,
+)
 from responses_ws._core.fields import printable
 from responses_ws._core.schema import check_name, document, read_object
 from responses_ws._core.shape import Misfit
 from responses_ws._core.signature import Signature
+from responses_ws._core.tool_results import (
+    Citation,
+    CodeResult,
+    FileResult,
+    FileSearchResult,
+    Image,
+    Patch,
+    ShellCall,
+    ShellOutput,
+    ToolResult,
+    WebSearchResult,
+    citations,
+    code_results,
+    file_search_results,
+    images,
+    patches,
+    shell_calls,
+    web_search_results,
+)
 from responses_ws._core.written import plain, to_json
 from responses_ws.errors import ConfigurationError, ResponsesWSError, ToolError
 from responses_ws.messages import check_seconds
 
-__all__ = ["Tool", "ToolOutput", "custom_tool", "report", "tool"]
+__all__ = [
+    "Citation",
+    "CodeResult",
+    "FileResult",
+    "FileSearchResult",
+    "Image",
+    "Patch",
+    "ShellCall",
+    "ShellOutput",
+    "Tool",
+    "ToolOutput",
+    "ToolResult",
+    "WebSearchResult",
+    "apply_patch",
+    "citations",
+    "code_interpreter",
+    "code_results",
+    "computer_use",
+    "custom_tool",
+    "file_search",
+    "file_search_results",
+    "image_generation",
+    "images",
+    "mcp",
+    "patches",
+    "report",
+    "shell",
+    "shell_calls",
+    "tool",
+    "web_search",
+    "web_search_results",
+]
 
 Function = Callable[..., Any]
 Arguments = tuple[list[Any], dict[str, Any]]
