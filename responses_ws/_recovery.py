@@ -212,7 +212,7 @@ class Recovery:
 
     def _failed(self, error: ResponsesWSError, terminal: Event | None) -> End | None:
         """Decide about a failure: None when another request will be made."""
-        self._settle(terminal)
+        self._settle(terminal, rejected=error.delivery is Delivery.REJECTED)
         decision = decide(self._policy, error, self._attempt(), random.random)
         self._note(error, decision)
         delivery = self._worst = _worse(self._worst, error.delivery)
@@ -268,10 +268,10 @@ class Recovery:
             error.message = f"{error.message} (asked {self._retries + 1} times)"
         return error
 
-    def _settle(self, terminal: Event | None) -> None:
+    def _settle(self, terminal: Event | None, *, rejected: bool = False) -> None:
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.settle(terminal)
+            ticket.settle(terminal, rejected=rejected)
 
 
 def _failure(found: Batch | End, source: Source) -> ResponsesWSError | None:

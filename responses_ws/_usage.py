@@ -13,11 +13,15 @@ from responses_ws._source import Source
 from responses_ws.messages import Usage
 from responses_ws.streaming import StreamAccumulator, build_chunk
 
-__all__ = ["Accounts", "OnUsage", "Ticket"]
+__all__ = ["REJECTED", "Accounts", "OnUsage", "Ticket"]
 
 logger = logging.getLogger("responses_ws")
 
 OnUsage = Callable[[Usage, "str | None"], object]
+
+REJECTED = Usage()
+"""What is told of a request that began no response: nothing ran, so that a sum may pass over it. Known by its
+identity, for a response that was lost tells as little and may have cost much."""
 
 
 class Ticket:
@@ -33,8 +37,10 @@ class Ticket:
     def __init__(self, told: Iterable[OnUsage]) -> None:
         self._open = list(told)
 
-    def settle(self, terminal: Event | None) -> None:
+    def settle(self, terminal: Event | None, *, rejected: bool = False) -> None:
         """The response has ended with this event, or without one: then nothing is known of its usage.
+
+        :param rejected: none was begun.
 
         What a function raises is logged: it is nobody's answer that fails.
         """
@@ -44,7 +50,7 @@ class Ticket:
             except IndexError:
                 return
             try:
-                on_usage(*_read(terminal))
+                on_usage(*((REJECTED, None) if rejected else _read(terminal)))
             except Exception:
                 logger.exception("on_usage failed")
 
