@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.options import check_callable
 from responses_ws._core.request import build
@@ -13,6 +13,9 @@ from responses_ws._core.schema import Schema
 from responses_ws._toolbox import Toolbox
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import ToolCall, check_seconds
+
+if TYPE_CHECKING:
+    from responses_ws._recovery import TransportName
 
 __all__ = ["Approve", "ChatOptions", "ToolLimits", "as_schema"]
 
@@ -57,7 +60,7 @@ class ChatOptions:
     instructions: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     schema: Schema | None = None
-    transport: str | None = None
+    transport: TransportName | None = None
     limits: ToolLimits = field(default_factory=ToolLimits)
     eager_tools: bool = False
     approve: Approve | None = None

@@ -38,6 +38,8 @@ LEVELS = {
     f"{PACKAGE}._chat_options": 4,
     f"{PACKAGE}._chat_state": 4,
     f"{PACKAGE}._chat_stream": 4,
+    f"{PACKAGE}._conversation": 4,
+    f"{PACKAGE}.chat": 5,
     f"{PACKAGE}.websocket": 4,
     f"{PACKAGE}._breakers": 4,
     f"{PACKAGE}._line": 4,

@@ -1,0 +1,241 @@
+"""Going on with a conversation: one response after the other, with the tools between them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from responses_ws._chat_stream import ChatStream, Turn
+from responses_ws._core.items import Item
+from responses_ws._core.tally import total
+from responses_ws._core.transcript import AnnouncedCalls, messages_of
+from responses_ws._tool_loop import ToolLoop
+from responses_ws._usage import REJECTED
+from responses_ws.errors import (
+    ConcurrencyError,
+    ConfigurationError,
+    ConnectionError,
+    Delivery,
+    IncompleteError,
+    RefusalError,
+    SchemaError,
+    ToolRoundsExceeded,
+    with_context,
+)
+from responses_ws.messages import Chunk, Message, Usage
+
+if TYPE_CHECKING:
+    from responses_ws._chat_options import ChatOptions
+    from responses_ws._core.continuation import Ledger
+    from responses_ws._usage import OnUsage
+    from responses_ws.session import Session
+    from responses_ws.stream import ResponseStream
+
+__all__ = ["Conversation"]
+
+Steps = Generator[Chunk, None, Message]
+"""Responses and what comes between them, as their chunks; it returns the last message."""
+
+
+class Conversation:
+    """The history with what sends it, what runs its tools and who uses it.
+
+    One thread uses it at a time; :meth:`cancel` and the properties are for any.
+
+    :ivar ledger: the completed steps.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        ledger: Ledger,
+        on_usage: OnUsage | None,
+        *,
+        answers: Iterable[Item] = (),
+        usage: Usage | None = None,
+    ) -> None:
+        self.session = session
+        self.ledger = ledger
+        self.on_usage = on_usage
+        self.closed = False
+        self._loop = ToolLoop(ledger, answers)
+        self._counts: deque[Usage] = deque([] if usage is None else [usage])
+        self._turn: Turn | None = None
+        self._lock = threading.Lock()  # held while a thread uses the conversation; nobody waits for it
+        self._pid = os.getpid()
+
+    @property
+    def items(self) -> list[Item]:
+        """The history and the answers that wait to be sent, copied."""
+        return copy.deepcopy([*self.ledger.items, *self._loop.unsent()])
+
+    @property
+    def unsent(self) -> list[Item]:
+        """Answers to open calls."""
+        return self._loop.unsent()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a call or an approval has no answer in the ledger."""
+        return bool(self._loop.waiting())
+
+    @property
+    def usage(self) -> Usage:
+        """Of all responses."""
+        return total(list(self._counts))
+
+    def ask(self, options: ChatOptions, items: list[Item]) -> ChatStream:
+        """Send the items, and go on until no call is left that is to be answered here."""
+        return self._start(options, items, self._rounds)
+
+    def run_tools(self, options: ChatOptions) -> ChatStream:
+        """Answer the open calls, and go on likewise."""
+        return self._start(options, None, self._rounds)
+
+    def step(self, options: ChatOptions, items: list[Item] | None) -> ChatStream:
+        """Get one response: to the items, or to the answers of the open calls."""
+        return self._start(options, items, self._step)
+
+    def cancel(self) -> None:
+        """Stop what is running, if anything is."""
+        turn = self._turn
+        if turn is not None:
+            turn.cancel()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses it meanwhile. Raises :class:`ConcurrencyError` when somebody does."""
+        turn = self._take()
+        try:
+            yield
+        finally:
+            turn.end()
+
+    def count(self, usage: Usage) -> None:
+        """Add tokens that were spent in another way."""
+        self._counts.append(usage)
+
+    # -- inside
+
+    def _take(self) -> Turn:
+        if self._pid != os.getpid():  # a forked child: whoever held the lock is not here
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        if self.closed:
+            raise ConnectionError("the chat is closed")
+        if not self._lock.acquire(blocking=False):
+            raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
+        self._turn = turn = Turn(self._lock, self._loop.wake, self.session.cancel)
+        return turn
+
+    def _start(
+        self,
+        options: ChatOptions,
+        items: list[Item] | None,
+        go_on: Callable[[Turn, ChatOptions, ResponseStream | None], Steps],
+    ) -> ChatStream:
+        """Send the items, if there are any; what follows as a stream."""
+        turn = self._take()
+        try:
+            self._loop.prune()
+            response = None if items is None else self._respond(turn, options, items)
+            return ChatStream(go_on(turn, options, response), turn)
+        except BaseException:
+            turn.end()
+            raise
+
+    def _rounds(self, turn: Turn, options: ChatOptions, response: ResponseStream | None) -> Steps:
+        limit = options.limits.max_rounds
+        rounds = 0
+        while True:
+            rounds += response is None
+            message = yield from self._step(turn, options, response)
+            if not self._loop.todo(options):
+                return message
+            if rounds == limit:
+                raise ToolRoundsExceeded(
+                    f"the model wants tools after {rounds} rounds (max_rounds); run_tools() goes on",
+                    rounds=rounds,
+                    **_context(message),
+                )
+            response = None
+
+    def _step(self, turn: Turn, options: ChatOptions, response: ResponseStream | None) -> Steps:
+        """One response: the one that is running, or a new one after the tools."""
+        if response is None:
+            self._loop.run(options, turn.check)
+            if self._loop.left() or not self._loop.unsent():
+                return self._last_message()
+            response = self._respond(turn, options, [])
+        message = yield from self._read(turn, options, response)
+        return message if self.waiting else _parsed(message, options)
+
+    def _respond(self, turn: Turn, options: ChatOptions, items: list[Item]) -> ResponseStream:
+        new = [*self._loop.answers_for(items, options), *items]
+        turn.asking = True
+        try:
+            turn.check()
+            turn.response = response = self.session.respond(
+                self.ledger, new, options.fields(), transport=options.transport, on_usage=self._counter()
+            )
+        finally:
+            turn.asking = False
+        if turn.cancelled:
+            response.close()
+            turn.check()
+        return response
+
+    def _read(self, turn: Turn, options: ChatOptions, response: ResponseStream) -> Steps:
+        announced = AnnouncedCalls()
+        try:
+            with response:
+                for chunk in response:
+                    call = announced.feed(chunk.raw) if options.eager_tools else None
+                    if call is not None:
+                        self._loop.start(call, options)
+                    yield chunk
+            return response.message
+        finally:
+            turn.response = None
+
+    def _last_message(self) -> Message:
+        answers = [message for message in messages_of(self.items) if message.role == "assistant"]
+        if not answers:
+            raise ConfigurationError("there is nothing to go on with: ask something first")
+        return answers[-1]
+
+    def _counter(self) -> Callable[[Usage, str | None], None]:
+        """What counts a response. It may be called when this object is gone, so it does not hold it."""
+        counts, on_usage = self._counts, self.on_usage
+
+        def count(usage: Usage, response_id: str | None) -> None:
+            if usage is not REJECTED:
+                counts.append(usage)
+            if on_usage is not None:
+                on_usage(usage, response_id)
+
+        return count
+
+
+def _parsed(message: Message, options: ChatOptions) -> Message:
+    """The message with the value that was asked for, if one was."""
+    if options.schema is None:
+        return message
+    if message.refusal is not None:
+        raise RefusalError("the model refused", **_context(message))
+    if message.status == "incomplete":
+        raise IncompleteError(f"the answer stopped early: {message.incomplete_reason}", **_context(message))
+    try:
+        message.parsed = options.schema.parse(message.content)
+    except SchemaError as error:
+        raise with_context(error, **_context(message)) from error.__cause__
+    return message
+
+
+def _context(message: Message) -> dict[str, Any]:
+    """What an error about a whole answer carries."""
+    return {"delivery": Delivery.STARTED, "partial": message, "response_id": message.response_id}

@@ -1,0 +1,769 @@
+"""A chat remembers what was said, runs its tools, and can be left, forked, stored and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import Any
+
+import pytest
+from chatting import add, calling, chat, meant, seen
+from shell import KEY, SECONDS, Task, completed, created, delta, error_event
+
+from responses_ws import (
+    ConcurrencyError,
+    ConfigurationError,
+    ConnectionError,
+    ConnectionLost,
+    ResponseCancelled,
+    ServerError,
+    ToolError,
+    ToolRoundsExceeded,
+    Usage,
+)
+from responses_ws._core.retry import Retry
+from responses_ws.chat import Chat
+from responses_ws.content import Image
+from responses_ws.testing import Model, ScriptedServer, close, expect, gate, mark, send
+from responses_ws.tools import tool
+
+PNG = b"\x89PNG\r\n\x1a\n----"
+OPEN = {"a": 1, "b": 2}
+ONCE = Retry(max_retries=0)
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+@pytest.fixture
+def server(model):
+    with ScriptedServer(model=model) as running:
+        yield running
+
+
+def said(talk: Chat) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in talk.messages]
+
+
+# -- asking
+
+
+def test_a_chat_remembers(server, model):
+    """Only the new message travels; the history here and there is the same."""
+    with chat(server) as talk:
+        assert talk.ask("My name is Ada.").content == "You said: My name is Ada.."
+        assert talk.ask("What is it?").content == "You said: What is it?. Before that: My name is Ada.."
+        assert said(talk) == [
+            ("user", "My name is Ada."),
+            ("assistant", "You said: My name is Ada.."),
+            ("user", "What is it?"),
+            ("assistant", "You said: What is it?. Before that: My name is Ada.."),
+        ]
+        assert seen(model, talk) == talk.items
+    assert [len(request["input"]) for request in server.requests] == [1, 1]
+    assert server.requests[1]["previous_response_id"]
+
+
+def test_nothing_is_opened_before_the_first_question(server):
+    """Making, closing and forgetting a chat costs nothing."""
+    with chat(server) as talk:
+        talk.with_model("n").fork().close()
+        assert (talk.messages, talk.last_response_id, talk.usage) == ([], None, Usage(0, 0, 0, 0, 0))
+    assert server.connections == []
+
+
+def test_a_stream_shows_every_response_on_the_way(server):
+    """Its message is the answer after the last tool."""
+    with chat(server, tools=[add]) as talk:
+        stream = talk.stream(calling("add", **OPEN))
+        chunks = list(stream)
+        assert [chunk.type for chunk in chunks].count("response.completed") == 2
+        assert stream.message.content.startswith("add returned: 3. You said:")
+        assert "".join(chunk.content or "" for chunk in chunks) == stream.message.content
+        assert list(stream) == []
+        assert "".join(talk.stream("thanks").text).startswith("You said: thanks.")
+
+
+def test_on_chunk_sees_what_a_stream_shows(server):
+    """In the asking thread."""
+    pieces, threads = [], set()
+
+    def show(chunk):
+        threads.add(threading.current_thread())
+        pieces.append(chunk.content or "")
+
+    with chat(server, tools=[add]) as talk:
+        message = talk.ask(calling("add", **OPEN), show)
+    assert ("".join(pieces), threads) == (message.content, {threading.current_thread()})
+
+
+def test_images_and_items_can_be_asked(server):
+    """In one message with the text, or as the service defines them."""
+    with chat(server) as talk:
+        talk.ask(["What is this?", Image(PNG)])
+        talk.ask([{"role": "developer", "content": "Be brief."}, "Again."])
+        assert [item["type"] for item in talk.items[0]["content"]] == ["input_text", "input_image"]
+        assert [role for role, _ in said(talk)] == ["user", "assistant", "developer", "user", "assistant"]
+
+
+@pytest.mark.parametrize("wrong", [None, [], 3])
+def test_what_cannot_be_asked_is_refused_here(server, wrong):
+    """And the chat is as it was."""
+    with chat(server) as talk:
+        with pytest.raises(ConfigurationError, match="input"):
+            talk.ask(wrong)
+        with pytest.raises(ConfigurationError, match="on_chunk"):
+            talk.ask("hi", on_chunk="print")
+        assert talk.ask("hi").content == "You said: hi."
+
+
+# -- tools
+
+
+def test_tools_are_run_until_the_answer(server, model):
+    """Each call has one output, in order, and only outputs travel."""
+    with chat(server, tools=[add]) as talk:
+        question = f"{calling('add', **OPEN)} {calling('add', a=5, b=2)}"
+        assert talk.ask(question).content == f"add returned: 3. add returned: 7. You said: {question}."
+        assert [role for role, _ in said(talk)] == ["user", "assistant", "tool", "tool", "assistant"]
+        assert seen(model, talk) == talk.items
+    assert [item["output"] for item in server.requests[1]["input"]] == ["3", "7"]
+
+
+def forever(items, request):
+    return [{"type": "function_call", "name": "add", "arguments": '{"a": 1, "b": 1}'}]
+
+
+def test_rounds_have_an_end():
+    """The error has the answer with the calls, and the chat can go on with them, or with something else."""
+    with ScriptedServer(model=Model(forever)) as server, chat(server, tools=[add], max_rounds=2) as talk:
+        with pytest.raises(ToolRoundsExceeded) as caught:
+            talk.ask("go")
+        assert (caught.value.rounds, model_creates(server)) == (2, 3)
+        assert [call.name for call in caught.value.partial.tool_calls.values()] == ["add"]
+        with pytest.raises(ToolRoundsExceeded):
+            talk.run_tools(max_rounds=1)
+        assert model_creates(server) == 4
+        server.model._reply = lambda items, request: "enough"
+        assert talk.ask("Stop it.").content == "enough"
+        outputs = [item["output"] for item in talk.items if item["type"] == "function_call_output"]
+        assert outputs == ["2", "2", "2", "Error: the call was not made: the user went on without it"]
+
+
+def model_creates(server: ScriptedServer) -> int:
+    assert server.model is not None
+    return server.model.creates
+
+
+def test_a_step_is_one_response(server):
+    """The tools wait for the next step, so that the calls can be looked at."""
+    made = []
+
+    @tool
+    def work(city: str) -> str:
+        made.append(city)
+        return "done"
+
+    with chat(server, tools=[work]) as talk:
+        first = talk.step(calling("work", city="Oslo"))
+        assert ([call.name for call in first.tool_calls.values()], made) == (["work"], [])
+        last = talk.step()
+        assert (last.content.startswith("work returned: done."), made) == (True, ["Oslo"])
+        assert talk.step().content == talk.run_tools().content == last.content
+    assert model_creates(server) == 2
+
+
+def test_there_must_be_something_to_go_on_with(server):
+    """A chat in which nothing was said has no next step."""
+    with chat(server) as talk, pytest.raises(ConfigurationError, match="ask something first"):
+        talk.run_tools()
+
+
+def test_calls_of_a_defined_tool_are_left_to_the_caller(server):
+    """The chat's own are run, and their outputs travel with the caller's."""
+    outside = {"type": "function", "name": "outside", "parameters": {}}
+    with chat(server, tools=[add, outside]) as talk:
+        message = talk.ask(f"{calling('add', **OPEN)} {calling('outside')}")
+        [mine] = [call for call in message.tool_calls.values() if call.name == "outside"]
+        with pytest.raises(ConfigurationError, match=f"no output for the call {mine.id}"):
+            talk.ask("and?")
+        answer = talk.ask({"type": "function_call_output", "call_id": mine.id, "output": "here"})
+        assert answer.content.startswith("add returned: 3. outside returned: here.")
+
+
+def test_an_approval_hook_decides(server):
+    """Before anything is run."""
+    with chat(server, tools=[add], approve=lambda call: "not today") as talk:
+        answer = talk.ask(calling("add", **OPEN))
+        assert answer.content.startswith("add returned: Error: the user refused the call: not today.")
+
+
+def mcp(items, request):
+    """Ask for an approval, then say what the answer was."""
+    answers = [item for item in items if item.get("type") == "mcp_approval_response"]
+    if answers:
+        return f"approved: {answers[-1]['approve']}"
+    request_item = {"name": "delete", "arguments": "{}", "server_label": "files"}
+    return [{"type": "mcp_approval_request", **request_item}]
+
+
+def test_mcp_servers_ask_the_same_hook():
+    """And without one the request is the caller's to answer."""
+    with ScriptedServer(model=Model(mcp)) as server:
+        with chat(server, approve=lambda call: call.server_label == "files") as talk:
+            assert talk.ask("delete it").content == "approved: True"
+        with chat(server) as talk:
+            message = talk.ask("delete it")
+            answer = {"type": "mcp_approval_response", "approve": False}
+            answer["approval_request_id"] = message.output[0]["id"]
+            assert talk.ask([answer]).content == "approved: False"
+
+
+def test_an_eager_tool_starts_while_the_answer_streams():
+    """As soon as its arguments are whole: the answer goes on only when the tool has begun."""
+    begun = threading.Event()
+
+    @tool
+    def work() -> str:
+        begun.set()
+        return "done"
+
+    def wait(event: dict[str, Any]) -> None:
+        if event["type"] == "response.function_call_arguments.done":
+            made.append(1)
+        elif event["type"] == "response.completed" and made:
+            assert begun.wait(SECONDS)
+
+    made: list[int] = []
+    with (
+        ScriptedServer(model=Model(before_event=wait)) as server,
+        chat(server, tools=[work], eager_tools=True) as talk,
+    ):
+        assert talk.ask(calling("work")).content.startswith("work returned: done.")
+    assert made == [1]
+
+
+def test_an_eager_tool_of_a_failed_answer_leaves_no_trace(server, model):
+    """It ran for nothing, as the option warns."""
+    made = []
+
+    @tool
+    def work() -> str:
+        made.append(1)
+        return "done"
+
+    model.fail_next(when="delta")
+    with chat(server, tools=[work], eager_tools=True) as talk:
+        with pytest.raises(ServerError):
+            talk.ask(calling("work"))
+        assert talk.items == []
+        assert talk.ask(calling("work")).content.startswith("work returned: done.")
+    assert seen(model, talk) == talk.items
+
+
+# -- what fails
+
+
+def test_a_failed_step_leaves_no_trace(server, model):
+    """Its input is not in the history, and the next question goes on from the last answer."""
+    with chat(server, retry=ONCE) as talk:
+        talk.ask("one")
+        before = talk.items
+        model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.ask("two")
+        assert talk.items == before
+        assert talk.ask("three").content == "You said: three. Before that: one."
+
+
+def test_outputs_of_tools_that_ran_are_kept(server, model):
+    """When the step after them fails, they go with the next one; no tool runs again."""
+    made = []
+
+    @tool
+    def work() -> str:
+        made.append(1)
+        return "done"
+
+    with chat(server, tools=[work], retry=ONCE) as talk:
+        talk.ask("hi")
+        talk.step(calling("work"))
+        model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.run_tools()
+        assert talk.messages[-1].content == "done"
+        assert talk.run_tools().content.startswith("work returned: done.")
+        assert seen(model, talk) == talk.items
+    assert made == [1]
+
+
+def test_a_new_question_takes_the_kept_outputs_along(server, model):
+    """So that each call has its output."""
+    with chat(server, tools=[add], retry=ONCE) as talk:
+        talk.step(calling("add", **OPEN))
+        model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.step()
+        assert talk.ask("and?").content.startswith("add returned: 3. You said: and?.")
+        assert seen(model, talk) == talk.items
+
+
+def test_an_incomplete_answer_is_kept_but_its_calls_are_not(server, model):
+    """They may be cut off."""
+    with chat(server, tools=[add]) as talk:
+        message = talk.with_params(max_output_tokens=1).ask("one two three")
+        assert (message.status, message.incomplete_reason) == ("incomplete", "max_output_tokens")
+        assert said(talk) == [("user", "one two three"), ("assistant", "You ")]
+        talk.with_params(max_output_tokens=None).ask("go on")
+        assert meant(seen(model, talk)) == meant(talk.items)
+
+
+def test_a_tool_may_raise_out_of_ask(server, model):
+    """The chat goes on with a report as its output."""
+
+    @tool(on_error="raise")
+    def work() -> str:
+        raise ValueError("broken")
+
+    with chat(server, tools=[work]) as talk:
+        with pytest.raises(ToolError, match="work raised ValueError: broken"):
+            talk.ask(calling("work"))
+        assert talk.run_tools().content.startswith("work returned: Error: work raised ValueError: broken.")
+        assert seen(model, talk) == talk.items
+
+
+# -- leaving
+
+
+def test_ctrl_c_in_a_tool_leaves_a_chat_that_can_go_on(server, model):
+    """The call has an output that says what happened."""
+    hanging, released = threading.Event(), threading.Event()
+
+    @tool
+    def hang() -> str:
+        hanging.set()
+        released.wait(SECONDS)
+        return "late"
+
+    def interrupt() -> None:
+        assert hanging.wait(SECONDS)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with chat(server, tools=[hang]) as talk:
+        killer = Task(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            talk.ask(calling("hang"))
+        killer.result()
+        answer = talk.ask("What happened?")
+        assert answer.content.startswith("hang returned: Error: the call was interrupted while it ran")
+        assert seen(model, talk) == talk.items
+    released.set()
+
+
+def test_leaving_a_stream_leaves_no_trace(server, model):
+    """By break, by close, by forgetting it, in the middle of any response."""
+    with chat(server, tools=[add]) as talk:
+        for _ in talk.stream("one"):
+            break
+        talk.stream("two").close()
+        talk.stream("three")
+        stream = talk.stream("four")
+        next(iter(stream))
+        stream.close()
+        with pytest.raises(ResponseCancelled):
+            stream.message  # noqa: B018
+        assert talk.items == []
+        for chunk in talk.stream(calling("add", **OPEN)):
+            if chunk.content:
+                break
+        assert [role for role, _ in said(talk)] == ["user", "assistant", "tool"]
+        assert talk.run_tools().content.startswith("add returned: 3.")
+        assert seen(model, talk) == talk.items
+
+
+def test_the_thread_that_iterates_may_cancel(server):
+    """Its loop ends."""
+    with chat(server) as talk:
+        with talk.stream("one") as stream:
+            pieces = [stream.cancel() for _ in stream]
+        assert (len(pieces), repr(stream)) == (1, "<ChatStream closed>")
+        assert talk.ask("two").content == "You said: two."
+
+
+@pytest.mark.parametrize("by", ["chat", "stream"])
+def test_another_thread_may_cancel_an_answer(by):
+    """The one that waits gets ResponseCancelled with the part, and the chat goes on."""
+    with ScriptedServer() as server:
+        server.connection(
+            expect(input=[{"type": "message", "role": "user", "content": "one"}]),
+            send(created("resp_1"), delta("a part")),
+            mark("begun"),
+            gate("on"),
+            send(completed("resp_1")),
+            expect(),
+            send(created("resp_2"), completed("resp_2")),
+        )
+        with chat(server) as talk:
+            stream = talk.stream("one")
+            waiting = Task(lambda: stream.message)
+            server.wait_for("begun")
+            (talk if by == "chat" else stream).cancel()
+            error = waiting.error()
+            assert isinstance(error, ResponseCancelled)
+            server.open("on")
+            assert talk.items == []
+            talk.ask("two")
+
+
+def test_another_thread_may_cancel_the_tools(server, model):
+    """At once, also when one of them hangs."""
+    hanging, released = threading.Event(), threading.Event()
+
+    @tool
+    def hang() -> str:
+        hanging.set()
+        released.wait(SECONDS)
+        return "late"
+
+    with chat(server, tools=[hang]) as talk:
+        waiting = Task(talk.ask, calling("hang"))
+        assert hanging.wait(SECONDS)
+        talk.cancel()
+        assert isinstance(waiting.error(), ResponseCancelled)
+        talk.ask("go on")
+        assert seen(model, talk) == talk.items
+    released.set()
+
+
+def test_cancelling_nothing_is_no_mistake(server):
+    """Nor does it touch the next question."""
+    with chat(server) as talk:
+        talk.cancel()
+        assert talk.ask("one").content == "You said: one."
+        talk.cancel()
+        assert talk.ask("two").content == "You said: two. Before that: one."
+
+
+def test_one_thread_uses_a_chat_at_a_time(server):
+    """A second gets an error at once, and the first is not disturbed."""
+    begun, released = threading.Event(), threading.Event()
+
+    @tool
+    def work() -> str:
+        begun.set()
+        assert released.wait(SECONDS)
+        return "done"
+
+    with chat(server, tools=[work]) as talk:
+        first = Task(talk.ask, calling("work"))
+        assert begun.wait(SECONDS)
+        for use in (
+            lambda: talk.ask("me too"),
+            lambda: talk.stream("me too"),
+            talk.step,
+            talk.run_tools,
+            lambda: talk.with_model("n"),
+        ):
+            with pytest.raises(ConcurrencyError):
+                use()
+        assert [role for role, _ in said(talk)] == ["user", "assistant"]
+        released.set()
+        assert first.result().content.startswith("work returned: done.")
+
+
+def test_a_running_stream_holds_the_chat(server):
+    """In the same thread too, until it is over or left."""
+    with chat(server) as talk:
+        stream = talk.stream("one")
+        with pytest.raises(ConcurrencyError):
+            talk.ask("two")
+        assert stream.message.content == "You said: one."
+        talk.ask("two")
+
+
+def test_a_closed_chat_is_closed(server):
+    """Asking again is an error; its history can still be read."""
+    talk = chat(server)
+    talk.ask("one")
+    talk.close()
+    talk.close()
+    with pytest.raises(ConnectionError, match="closed"):
+        talk.ask("two")
+    assert len(talk.messages) == 2
+
+
+# -- changing
+
+
+def test_what_changes_is_sent_from_then_on(server):
+    """On the same chain."""
+    with chat(server, instructions="Be brief.") as talk:
+        talk.ask("one")
+        talk.with_model("n").with_instructions(None).with_tools(add).with_params(temperature=0.5, store=False)
+        talk.ask("two")
+        talk.with_params(temperature=None, compact_threshold=1000).with_tools()
+        talk.ask("three")
+    first, second, third = server.requests
+    assert (first["model"], first["instructions"]) == ("m", "Be brief.")
+    assert (second["model"], second["temperature"], second["store"]) == ("n", 0.5, False)
+    assert [made["name"] for made in second["tools"]] == ["add"]
+    assert "instructions" not in second
+    assert "temperature" not in third
+    assert "tools" not in third
+    assert third["context_management"] == [{"type": "compaction", "compact_threshold": 1000}]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda talk: talk.with_params(model="n"), "model is no parameter; use with_model"),
+        (lambda talk: talk.with_params(input="x"), "input is no parameter"),
+        (lambda talk: talk.with_params(previous_response_id="x"), "previous_response_id is no parameter"),
+        (lambda talk: talk.with_params(transport="pigeon"), "transport must be one of"),
+        (lambda talk: talk.with_model(""), "model must be a non-empty str"),
+        (lambda talk: talk.with_instructions(3), "instructions must be a str"),
+        (lambda talk: talk.with_tools(3), "tool"),
+        (lambda talk: talk.run_tools(max_rounds=0), "max_rounds must be a whole number of at least 1"),
+        (lambda talk: talk.run_tools(max_parallel=None), "max_parallel must be a whole number"),
+        (lambda talk: talk.run_tools(timeout_per_tool=0), "timeout_per_tool must be a positive number"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_given(server, change, fault):
+    """And changes nothing."""
+    with chat(server) as talk:
+        with pytest.raises(ConfigurationError, match=fault):
+            change(talk)
+        assert talk.ask("hi").content == "You said: hi."
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"max_rounds": 0}, "max_rounds"),
+        ({"max_parallel": 0}, "max_parallel"),
+        ({"timeout_per_tool": -1}, "timeout_per_tool"),
+        ({"approve": True}, "approve must be callable"),
+        ({"approve": bool, "eager_tools": True}, "eager_tools and approve exclude each other"),
+        ({"on_usage": 3}, "on_usage must be callable"),
+        ({"session": 3}, "session must be a Session"),
+        ({"transport": "ftp"}, "transport must be one of"),
+        ({"tools": add}, "tools must be a list"),
+        ({"api_key": ""}, None),
+    ],
+)
+def test_options_are_checked_when_they_are_given(options, fault):
+    """The message names them."""
+    if fault is None:
+        Chat("m", **options)
+        return
+    with pytest.raises(ConfigurationError, match=fault):
+        Chat("m", **{"api_key": KEY, **options})
+
+
+# -- usage
+
+
+def test_usage_is_added_up(server):
+    """Of every response, and each is told to the hook once."""
+    told = []
+    with chat(
+        server, tools=[add], on_usage=lambda usage, response_id: told.append((usage, response_id))
+    ) as talk:
+        talk.ask(calling("add", **OPEN))
+        answer = talk.ask("thanks")
+        assert len(told) == 3
+        assert told[-1] == (answer.usage, answer.response_id)
+        assert talk.usage.input_tokens == sum(usage.input_tokens for usage, _ in told)
+        assert talk.usage.cache_creation_tokens is None  # the model does not tell it
+
+
+# -- forks
+
+
+def test_a_fork_goes_its_own_way(server, model):
+    """From the same history, on a connection of its own."""
+    with chat(server) as talk:
+        talk.ask("one")
+        with talk.fork() as other:
+            assert other.ask("left").content == "You said: left. Before that: one."
+            assert talk.ask("right").content == "You said: right. Before that: one."
+            assert [content for role, content in said(other) if role == "user"] == ["one", "left"]
+            assert seen(model, other) == other.items
+            assert seen(model, talk) == talk.items
+    assert len(server.connections) == 2
+
+
+def test_a_fork_has_the_outputs_that_wait(server):
+    """So that both can go on after the tools."""
+    made = []
+
+    @tool
+    def work() -> str:
+        made.append(1)
+        return "done"
+
+    with chat(server, tools=[work], retry=ONCE) as talk:
+        talk.step(calling("work"))
+        server.model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.step()
+        with talk.fork() as other:
+            assert other.run_tools().content == talk.run_tools().content
+    assert made == [1]
+
+
+# -- another process
+
+
+GO_ON = """
+    import json, sys
+    from responses_ws.chat import Chat
+    from responses_ws.tools import tool
+
+    @tool
+    def add(a: int, b: int) -> int:
+        "Add two numbers."
+        return a + b
+
+    given = json.load(sys.stdin)
+    with Chat.from_dict(given["chat"], tools=[add], api_key="sk-other", api_base=given["url"]) as talk:
+        answer = talk.ask("And now?")
+        print(json.dumps({"content": answer.content, "chat": talk.to_dict()}))
+"""
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["kept", "gone"])
+def test_another_process_goes_on(server, model, gone):
+    """With the id, or with the whole history when the service has lost it."""
+    with chat(server, tools=[add], instructions="Add.") as talk:
+        talk.ask(calling("add", **OPEN))
+        stored = talk.to_dict()
+    if gone:
+        model.forget()
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(GO_ON)],
+        input=json.dumps({"chat": stored, "url": server.url}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert result["content"].startswith("Instructions: Add.. You said: And now?. Before that: call add")
+    assert len(server.requests[-1]["input"]) == (5 if gone else 1)
+    with Chat.from_dict(result["chat"], tools=[add], api_key=KEY, api_base=server.url) as back:
+        assert meant(seen(model, back)) == meant(back.items)
+        assert back.usage.input_tokens > talk.usage.input_tokens
+
+
+def test_what_is_stored_is_the_chat(server):
+    """Its options, its history, outputs that wait; and it is JSON."""
+    with chat(server, tools=[add], retry=ONCE, max_rounds=3) as talk:
+        talk.with_params(temperature=0.5, transport="websocket")
+        talk.step(calling("add", **OPEN))
+        server.model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.step()
+        stored = json.loads(json.dumps(talk.to_dict()))
+        with Chat.from_dict(stored, tools=[add], api_key=KEY, api_base=server.url) as back:
+            assert back.to_dict() == talk.to_dict()
+            assert back.items == talk.items
+            assert back.run_tools().content.startswith("add returned: 3.")
+
+
+def test_no_key_is_stored(server):
+    """Neither ours nor that of an MCP server."""
+    files = {"type": "mcp", "server_label": "files", "authorization": "sk-of-the-files"}
+    with chat(server, tools=[files], headers={"X-Team": "sk-of-a-header"}) as talk:
+        talk.ask("hi")
+        stored = json.dumps(talk.to_dict())
+        assert [word for word in (KEY, "sk-of-the-files", "sk-of-a-header") if word in stored] == []
+        with pytest.raises(ConfigurationError, match="mcp files"):
+            Chat.from_dict(json.loads(stored), api_key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"version": 2}, "data has version 2, and this release of responses_ws reads up to 1"),
+        ({"version": None}, r"data is not what Chat\.to_dict"),
+        ({"version": "1"}, r"data is not what Chat\.to_dict"),
+        ({"model": 7}, "model"),
+        ({"model": None}, "model"),
+        ({"ledger": None}, "items must be a list"),
+        ({"limits": {"max_rounds": 0}}, "max_rounds"),
+        ({"schema": "Weather"}, "schema: the stored chat has 'Weather'; give it again"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(change, fault):
+    """Newer versions, what is broken, and what lacks a function or a schema."""
+    stored = Chat("m", tools=[add], api_key=KEY).to_dict()
+    with pytest.raises(ConfigurationError, match=fault):
+        Chat.from_dict({**stored, **change}, tools=[add], api_key=KEY)
+
+
+def test_a_missing_function_is_named():
+    """It has to be given again."""
+    stored = Chat("m", tools=[add], api_key=KEY).to_dict()
+    with pytest.raises(ConfigurationError, match="tools lacks the function 'add'"):
+        Chat.from_dict(stored, api_key=KEY)
+
+
+@pytest.mark.parametrize("data", [None, [], "{}", {}])
+def test_what_is_no_stored_chat_is_refused(data):
+    """Whatever it is."""
+    with pytest.raises(ConfigurationError, match=r"data is not what Chat\.to_dict"):
+        Chat.from_dict(data, api_key=KEY)
+
+
+# -- what it shows
+
+
+def test_a_chat_shows_no_content_and_cannot_be_pickled(server):
+    """It holds a key and a connection."""
+    with chat(server) as talk:
+        talk.ask("a secret")
+        assert repr(talk) == "<Chat m, 2 items>"
+        assert repr(talk.stream("x")) == "<ChatStream running>"
+        with pytest.raises(TypeError, match="to_dict"):
+            pickle.dumps(talk)
+
+
+def test_a_caller_changes_nothing_of_the_history(server):
+    """Items and messages are copies."""
+    with chat(server) as talk:
+        talk.ask("one")
+        talk.items[0]["content"] = talk.messages[0].output[0]["content"] = "changed"
+        talk.to_dict()["ledger"]["items"][0]["content"] = "changed"
+        assert talk.messages[0].content == "one"
+
+
+def test_a_lost_answer_carries_its_part():
+    """And the chat connects anew for the next question."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("resp_1"), delta("a part")), close(1011))
+        server.connection(expect(), send(created("resp_2"), delta("whole"), completed("resp_2")))
+        with chat(server, retry=ONCE, transport="websocket") as talk:
+            with pytest.raises(ConnectionLost) as caught:
+                talk.ask("one")
+            assert caught.value.partial.content == "a part"
+            assert talk.ask("one").content == "whole"
+
+
+def test_an_error_event_is_the_services(server):
+    """Raised as it came, and nothing of the step stays."""
+    with ScriptedServer() as scripted:
+        scripted.connection(expect(), send(error_event("invalid_prompt", 400)))
+        with chat(scripted) as talk:
+            with pytest.raises(Exception, match="invalid_prompt"):
+                talk.ask("one")
+            assert talk.items == []
