@@ -52,7 +52,7 @@ class HttpRequest:
 
 def asks_for_no_upgrade(head: bytes) -> bool:
     """Whether the head of a request is one of the HTTP side of the service."""
-    return REQUEST.match(head) is not None
+    return REQUEST.match(head) is not None and b"\r\nupgrade:" not in head.lower()
 
 
 class HttpSide:
