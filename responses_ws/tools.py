@@ -36,7 +36,8 @@ from responses_ws._core.built_in_tools import (
     web_search,
 )
 from responses_ws._core.fields import printable
-from responses_ws._core.schema import check_name, document, read_object
+from responses_ws._core.options import check_type
+from responses_ws._core.schema import check_name, document, read
 from responses_ws._core.shape import Misfit
 from responses_ws._core.signature import Signature
 from responses_ws._core.tool_results import (
@@ -286,6 +287,7 @@ def _function_tool(
     strict: bool = True,
     **options: Any,
 ) -> Tool:
+    check_type("strict", strict, bool)
     signature = _signature(function)
     arguments = signature.arguments(strict=strict)
     definition = {
@@ -294,13 +296,11 @@ def _function_tool(
         "strict": strict,
     }
 
-    def read(text: str) -> Arguments:
-        written = (
-            read_object(text) if text.strip() else {}
-        )  # some models write nothing where nothing is asked
-        return cast(Arguments, arguments.read(written, ""))
+    def arranged(text: str) -> Arguments:
+        # Some models write nothing where nothing is asked.
+        return cast(Arguments, read(arguments, text if text.strip() else "{}"))
 
-    return Tool(function, definition, read, **options)
+    return Tool(function, definition, arranged, **options)
 
 
 def _custom_tool(
@@ -311,6 +311,7 @@ def _custom_tool(
     format: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Tool:
+    check_type("format", format, Mapping)
     signature = _signature(function)
     if not signature.takes_text():
         raise ConfigurationError(f"{signature.name} must take one argument, the text that the model wrote")
@@ -331,6 +332,7 @@ def _signature(function: Function) -> Signature:
 
 
 def _head(kind: str, signature: Signature, name: str | None, description: str | None) -> dict[str, Any]:
+    check_type("description", description, str)
     head = {"type": kind, "name": signature.name if name is None else name}
     text = signature.description if description is None else description
     return {**head, "description": text} if text else head

@@ -233,6 +233,23 @@ def test_an_annotation_counts_more_than_the_docstring() -> None:
     assert tool(ask).definition["parameters"]["properties"]["question"]["description"] == "what to ask"
 
 
+def test_what_a_function_returns_needs_no_type() -> None:
+    """Only its parameters are for the model."""
+    assert list(tool(returning).definition["parameters"]["properties"]) == ["city"]
+
+
+def test_arguments_that_are_nested_too_deeply() -> None:
+    """Are told to the model like any others that do not fit."""
+
+    @tool
+    def count(node: Node) -> int:
+        return 1
+
+    nested = '{"name": "a", "children": [' * 240 + "]}" * 240
+    told = "Error: the arguments for count do not fit: what the model wrote is nested too deeply"
+    assert count.answer(f'{{"node": {nested}}}') in ("1", told)  # Python 3.12 goes deeper than 3.11
+
+
 def local() -> Any:
     class Local: ...
 
@@ -246,6 +263,7 @@ def double_starred(**names: str) -> None: ...
 def untyped(city) -> None: ...
 def free(options: dict[str, int]) -> None: ...
 def binary(data: bytes) -> None: ...
+def returning(city: str) -> Missing: ...  # noqa: F821
 async def awaited(city: str) -> None: ...
 def plain(city: str) -> None: ...
 
@@ -269,7 +287,10 @@ def plain(city: str) -> None: ...
         (lambda: tool(plain, name=""), "name must be 1 to 128 letters"),
         (lambda: tool(plain, on_error="ignore"), "on_error must be 'report' or 'raise'"),
         (lambda: tool(plain, timeout=0), "timeout must be a positive number of seconds or None"),
-        (lambda: tool(dict.fromkeys), "fromkeys"),
+        (lambda: tool(plain, description=5), "description must be a str or None, not int"),
+        (lambda: tool(plain, strict="no"), "strict must be a bool or None, not str"),
+        (lambda: custom_tool(plain, format="lark"), "format must be a Mapping or None, not str"),
+        (lambda: tool(getattr), "getattr does not tell its parameters"),
         (lambda: tool(Place), "a tool must be a function or a Tool, not type"),
         (lambda: Tool.of("plain"), "a tool must be a function or a Tool, not str"),
         (lambda: Tool.of({"type": "web_search"}), "a tool must be a function or a Tool, not dict"),

@@ -180,7 +180,7 @@ class Shapes:
         if issubclass(cls, enum.Enum) and len(cls):
             return Choice(enum_values(cls).items())
         if is_model(cls):
-            return Model(cls, strict=self.strict)
+            return Model(cls, type_name(cls), strict=self.strict)
         if issubclass(cls, dict) and hasattr(cls, "__total__"):
             return self._once(cls, lambda: self._typed_dict(cls))
         if dataclasses.is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):

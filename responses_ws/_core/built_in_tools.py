@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from responses_ws._core.options import check_type
 from responses_ws.errors import ConfigurationError
 
 __all__ = [
@@ -45,6 +46,7 @@ def web_search(
     :param filters: ``allowed_domains``, a list; their subdomains are allowed too.
     :param external_web_access: False answers from the service's cache only.
     """
+    check_type("user_location", user_location, Mapping)
     return _definition(
         "web_search",
         search_context_size=search_context_size,

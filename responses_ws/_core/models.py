@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, at
+from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, raised
 from responses_ws._core.strict import renamed, strict_schema
 
 __all__ = ["Model", "is_model"]
@@ -25,15 +25,14 @@ class Model:
     """A pydantic model: its own JSON schema, and its own validation.
 
     A field with a default is required in strict mode, as the model does not take null for it.
+
+    :ivar label: its name, in characters that the service takes for names.
     """
 
-    def __init__(self, model: Any, *, strict: bool) -> None:
+    def __init__(self, model: Any, label: str, *, strict: bool) -> None:
         self.model = model
+        self.label = label
         self.strict = strict
-
-    @property
-    def label(self) -> str:
-        return str(self.model.__name__)
 
     def schema(self, definitions: Definitions) -> JSONSchema:
         schema = dict(self.model.model_json_schema())
@@ -54,14 +53,4 @@ class Model:
         try:
             return self.model.model_validate_json(json.dumps(value))
         except Exception as error:
-            raise _misfit(error, path) from None  # pydantic shows the value
-
-
-def _misfit(error: Exception, path: str) -> Misfit:
-    """The first of the faults that pydantic lists; or what a validator raised on its own."""
-    faults = error.errors() if hasattr(error, "errors") else []
-    for fault in faults:
-        for name in fault["loc"]:
-            path = at(path, name)
-        return Misfit(path, fault["msg"])
-    return Misfit(path, f"{type(error).__name__}: {error}")
+            raise raised(error, path) from None

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from responses_ws._core.annotations import Shapes, type_name
+from responses_ws._core.options import check_type
 from responses_ws._core.parser import parse_exactly
 from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, Shape
 from responses_ws._core.shapes import ANYTHING, Field, Record
 from responses_ws._core.strict import references
 from responses_ws.errors import ConfigurationError, ProtocolError, SchemaError
 
-__all__ = ["Schema", "check_name", "document", "read_object"]
+__all__ = ["Schema", "check_name", "document", "read"]
 
 WRAPPED = "value"
 """The only field of the object that stands around an answer that is no object."""
@@ -36,6 +37,8 @@ class Schema:
     def __init__(
         self, type: Any, *, name: str | None = None, description: str | None = None, strict: bool = True
     ) -> None:
+        check_type("description", description, str)
+        check_type("strict", strict, bool)
         if isinstance(type, Mapping):
             self._shape: Shape = ANYTHING
             schema = dict(type)
@@ -56,7 +59,7 @@ class Schema:
         Raises :class:`SchemaError` naming the place that does not fit, and never showing the answer.
         """
         try:
-            return self._shape.read(read_object(text), "")
+            return read(self._shape, text)
         except Misfit as misfit:
             raise SchemaError(f"the answer does not fit the schema: {misfit}") from None
 
@@ -89,10 +92,12 @@ def _used(root: JSONSchema, schemas: Mapping[str, JSONSchema]) -> dict[str, JSON
     return {name: schema for name, schema in schemas.items() if name in used}
 
 
-def read_object(text: str) -> dict[str, Any]:
-    """The JSON object of a text by the model. Raises :class:`Misfit`."""
+def read(shape: Shape, text: str) -> Any:
+    """The value that a text by the model holds, a JSON object. Raises :class:`Misfit`."""
     try:
-        return parse_exactly(text.encode("utf-8", "replace"))
+        return shape.read(parse_exactly(text.encode("utf-8", "replace")), "")
+    except RecursionError:
+        fault = "what the model wrote is nested too deeply"
     except ProtocolError as error:
         fault = str(error).replace("the server sent a message that", "what the model wrote")
     raise Misfit("", fault)

@@ -20,6 +20,7 @@ __all__ = [
     "at",
     "describe",
     "mismatch",
+    "raised",
     "word",
 ]
 
@@ -89,6 +90,16 @@ class Shape(Protocol):
 def mismatch(shape: Shape, value: object, path: str) -> WrongType:
     """A value of another type than the shape is written in."""
     return WrongType(path, f"expected {shape.label}, not {word(value)}")
+
+
+def raised(error: Exception, path: str) -> Misfit:
+    """What a constructor or a validator has against a value. Pydantic's own text would show the value."""
+    faults = error.errors() if hasattr(error, "errors") else []
+    for fault in faults:
+        for name in fault["loc"]:
+            path = at(path, name)
+        return Misfit(path, fault["msg"])
+    return Misfit(path, f"{type(error).__name__}: {error}")
 
 
 # -- definitions

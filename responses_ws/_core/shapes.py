@@ -19,6 +19,7 @@ from responses_ws._core.shape import (
     at,
     describe,
     mismatch,
+    raised,
 )
 
 __all__ = [
@@ -319,7 +320,7 @@ class Record:
         try:
             return self.build(values)
         except Exception as error:
-            raise Misfit(path, f"{type(error).__name__}: {error}") from None
+            raise raised(error, path) from None
 
     def _given(self, value: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
         for each in self.fields:

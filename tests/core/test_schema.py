@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypeV
 import jsonschema
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typing_extensions import Doc, NotRequired, ReadOnly, Required, TypedDict
+from typing_extensions import Doc, NotRequired, ReadOnly, Required, TypeAliasType, TypedDict
 
 from responses_ws._core.schema import Schema
 from responses_ws._core.strict import FORMATS
@@ -121,6 +121,7 @@ class Everything:
 
 
 UserId = NewType("UserId", int)
+Names = TypeAliasType("Names", list[str])
 T = TypeVar("T")
 
 
@@ -164,6 +165,7 @@ COLORS = {"type": "string", "enum": ["red", "blue"]}
         (bool, BOOLEAN),
         (None, NULL),
         (UserId, INTEGER),
+        (Names, {"$ref": "#/$defs/Names"}),
         (Color, COLORS),
         (Level, {"type": "integer", "enum": [1, 2]}),
         (Corner, {"type": "string", "enum": ["NEAR", "FAR"]}),
@@ -243,6 +245,12 @@ def test_a_type_that_holds_itself() -> None:
         parent=or_null({"$ref": "#/$defs/Tree"}),
     )
     assert schema_of(Tree) == {**tree, "$defs": {"Tree": tree}}
+
+
+def test_an_alias() -> None:
+    """Its type stands among the definitions, as it may hold the alias."""
+    assert schema_of(Names)["$defs"] == {"Names": {"type": "array", "items": STRING}}
+    assert parsed(Names, ["a"]) == ["a"]
 
 
 def test_a_type_that_is_used_twice() -> None:
@@ -369,6 +377,8 @@ Bare = collections.namedtuple("Bare", "a b")
         (Literal[b"x"], {}, "type: JSON has no literal bytes"),
         (Unresolved, {}, "the annotations of Unresolved cannot be resolved: name 'Missing' is not defined"),
         (Bare, {}, "Bare.a needs a type annotation"),
+        (int, {"description": 5}, "description must be a str or None, not int"),
+        (int, {"strict": 1}, "strict must be a bool or None, not int"),
         (int, {"name": "no spaces"}, "name must be"),
         (int, {"name": ""}, "name must be"),
         (int, {"name": "x" * 65}, "name must be 1 to 64"),
@@ -491,6 +501,8 @@ class Query:
             "branches[0].name: expected a string, not an integer",
         ),
         (Tree, {"name": "a", "parent": 1}, "parent: expected Tree or null, not an integer"),
+        (tuple[int, str], {}, "value: expected an array of 2, not an object"),
+        (Annotated[int, "n"] | None, "1", "value: expected an integer or null, not a string"),
         (tuple[int, str], [1], "value: expected an array of 2, not of 1"),
         (tuple[int, str], ["a", 1], "value[0]: expected an integer, not a string"),
         (set[Any], [[1]], "value: unhashable type: 'list'"),
@@ -604,11 +616,19 @@ class Open(pydantic.BaseModel):
     anything: Any
 
 
+class Combined(pydantic.BaseModel):
+    x: Annotated[int, pydantic.WithJsonSchema({"allOf": [{"type": "integer"}, {"minimum": 0}]})]
+
+
+class Denied(pydantic.BaseModel):
+    x: Annotated[int, pydantic.WithJsonSchema({"type": "integer", "not": {"const": 0}})]
+
+
 class Extra(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow")
 
 
-class Names(pydantic.RootModel[list[str]]):
+class Words(pydantic.RootModel[list[str]]):
     pass
 
 
@@ -662,8 +682,8 @@ def test_models_within_other_types() -> None:
 
 def test_a_root_model() -> None:
     """It is no object, so one is put around."""
-    assert value_schema(Names) == {"$ref": "#/$defs/Names"}
-    assert parsed(Names, ["a"]) == Names(["a"])
+    assert value_schema(Words) == {"$ref": "#/$defs/Words"}
+    assert parsed(Words, ["a"]) == Words(["a"])
 
 
 def test_a_model_that_is_not_strict() -> None:
@@ -678,6 +698,8 @@ def test_a_model_that_is_not_strict() -> None:
         (Free, "Free.names takes any names, which strict mode does not have; use strict=False"),
         (Open, "Open.anything takes anything, which strict mode does not have; use strict=False"),
         (Extra, "Extra takes any names"),
+        (Combined, "Combined.x: strict mode has no 'allOf'; use strict=False"),
+        (Denied, "Denied.x: strict mode has no 'not'; use strict=False"),
     ],
 )
 def test_models_that_strict_mode_cannot_express(model: Any, message: str) -> None:
@@ -707,6 +729,33 @@ def test_what_a_model_refuses(written: Any, fault: str) -> None:
     assert fault in str(caught.value)
     assert SENTINEL not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    age: Annotated[int, pydantic.Field(ge=0)]
+
+
+def test_a_pydantic_dataclass() -> None:
+    """Is a dataclass that checks its values."""
+    assert schema_of(Checked) == an_object(age=INTEGER)
+    assert parsed(list[Checked], [{"age": 1}]) == [Checked(1)]
+    with pytest.raises(SchemaError) as caught:
+        parsed(list[Checked], [{"age": 1}, {"age": -12345}])
+    assert "value[1].age: Input should be greater than or equal to 0" in str(caught.value)
+    assert "12345" not in str(caught.value)
+
+
+class Box(pydantic.BaseModel, typing.Generic[T]):
+    content: T
+
+
+def test_a_generic_model() -> None:
+    """Its name becomes one that the service takes."""
+    schema = Schema(Box[int])
+    assert schema.format["name"] == "Box_int_"
+    assert list(Schema(list[Box[int]]).format["schema"]["$defs"]) == ["Box_int_"]
+    assert schema.parse('{"content": 1}') == Box[int](content=1)
 
 
 def test_pydantic_is_never_imported_by_the_package() -> None:
@@ -761,6 +810,7 @@ STRICT = [
     Pair,
     Person,
     Pet,
+    Words,
     Names,
     list[Person],
     Point | Tree,
@@ -776,6 +826,8 @@ def test_every_schema_is_valid_and_strict(annotation: Any) -> None:
     assert schema["type"] == "object"
     assert strict_faults(schema) == []
 
+
+PATIENT = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -821,6 +873,7 @@ EVERYTHING_VALIDATOR = jsonschema.Draft202012Validator(EVERYTHING_SCHEMA.format[
 
 
 @given(EVERYTHING)
+@PATIENT
 def test_every_value_comes_back(value: Everything) -> None:
     """Value to JSON to value changes nothing, not even the type of a number."""
     found = EVERYTHING_SCHEMA.parse(to_json(value))
@@ -830,6 +883,7 @@ def test_every_value_comes_back(value: Everything) -> None:
 
 
 @given(EVERYTHING)
+@PATIENT
 def test_every_value_written_is_valid(value: Everything) -> None:
     """What need not be there may be left out or be null."""
     written = json.loads(to_json(value))
@@ -847,6 +901,7 @@ VALUES: list[Any] = [int | None, list[Point], Point | Tree | str, Color, set[flo
 VALIDATORS = [(Schema(each), jsonschema.Draft202012Validator(schema_of(each))) for each in VALUES]
 
 
+@PATIENT
 @given(ANY_JSON, st.sampled_from(VALIDATORS))
 def test_what_the_schema_allows_can_be_read(
     value: Any, both: tuple[Schema, jsonschema.Draft202012Validator]
