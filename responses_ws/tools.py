@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeGuard, cast, overload
+from typing import Any, Literal, TypeGuard, overload
 
 from responses_ws._core.built_in_tools import (
     apply_patch,
@@ -38,7 +38,8 @@ from responses_ws._core.built_in_tools import (
 from responses_ws._core.fields import printable
 from responses_ws._core.options import check_type
 from responses_ws._core.schema import check_name, document, read
-from responses_ws._core.shape import Misfit
+from responses_ws._core.shape import Misfit, Shape
+from responses_ws._core.shapes import ANYTHING
 from responses_ws._core.signature import Signature
 from responses_ws._core.tool_results import (
     Citation,
@@ -201,6 +202,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
     strict: bool = True,
     on_error: OnError = "report",
     timeout: float | None = None,
@@ -210,6 +212,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
     strict: bool = True,
     on_error: OnError = "report",
     timeout: float | None = None,
@@ -224,6 +227,8 @@ def tool(
 
     :param name: letters, digits, ``_`` and ``-``; by default that of the function.
     :param description: by default the docstring up to its first section.
+    :param parameters: a JSON schema of the arguments, which goes as it is; the function is called with what
+        the model wrote as keywords, and needs no types.
     :param strict: that the service holds the model to the schema.
     :param on_error: ``report`` tells the model what went wrong, ``raise`` raises :class:`ToolError`.
     :param timeout: seconds that one call may take in a tool loop; None leaves it to the loop.
@@ -234,6 +239,7 @@ def tool(
         _function_tool,
         name=name,
         description=description,
+        parameters=parameters,
         strict=strict,
         on_error=on_error,
         timeout=timeout,
@@ -284,21 +290,24 @@ def _function_tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
     strict: bool = True,
     **options: Any,
 ) -> Tool:
     check_type("strict", strict, bool)
+    check_type("parameters", parameters, Mapping)
     signature = _signature(function)
-    arguments = signature.arguments(strict=strict)
+    arguments: Shape = signature.arguments(strict=strict) if parameters is None else ANYTHING
     definition = {
         **_head("function", signature, name, description),
-        "parameters": document(arguments),
+        "parameters": document(arguments) if parameters is None else dict(parameters),
         "strict": strict,
     }
 
     def arranged(text: str) -> Arguments:
         # Some models write nothing where nothing is asked.
-        return cast(Arguments, read(arguments, text if text.strip() else "{}"))
+        found = read(arguments, text if text.strip() else "{}")
+        return found if parameters is None else ([], found)
 
     return Tool(function, definition, arranged, **options)
 

@@ -137,6 +137,29 @@ def test_options() -> None:
     }
 
 
+def test_parameters_by_a_schema() -> None:
+    """From somewhere else, for a function whose parameters cannot be described."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+    @tool(parameters=schema, strict=False)
+    def f(**arguments):
+        """Whatever."""
+        return arguments
+
+    assert f.definition == {
+        "type": "function",
+        "name": "f",
+        "description": "Whatever.",
+        "parameters": schema,
+        "strict": False,
+    }
+    assert f.run('{"a": 1, "b": [null]}') == '{"a":1,"b":[null]}'
+    assert f.run("") == "{}"
+    assert (
+        f.answer("[]") == "Error: the arguments for f do not fit: what the model wrote is JSON but no object"
+    )
+
+
 def test_a_tool_stays_a_function() -> None:
     """The decorated name can be called, documented and tested as before."""
     made = tool(get_weather)
@@ -288,6 +311,7 @@ def plain(city: str) -> None: ...
         (lambda: tool(plain, on_error="ignore"), "on_error must be 'report' or 'raise'"),
         (lambda: tool(plain, timeout=0), "timeout must be a positive number of seconds or None"),
         (lambda: tool(plain, description=5), "description must be a str or None, not int"),
+        (lambda: tool(plain, parameters=[]), "parameters must be a Mapping or None, not list"),
         (lambda: tool(plain, strict="no"), "strict must be a bool or None, not str"),
         (lambda: custom_tool(plain, format="lark"), "format must be a Mapping or None, not str"),
         (lambda: tool(getattr), "getattr does not tell its parameters"),

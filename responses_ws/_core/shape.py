@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
@@ -93,13 +94,11 @@ def mismatch(shape: Shape, value: object, path: str) -> WrongType:
 
 
 def raised(error: Exception, path: str) -> Misfit:
-    """What a constructor or a validator has against a value. Pydantic's own text would show the value."""
-    faults = error.errors() if hasattr(error, "errors") else []
-    for fault in faults:
-        for name in fault["loc"]:
-            path = at(path, name)
-        return Misfit(path, fault["msg"])
-    return Misfit(path, f"{type(error).__name__}: {error}")
+    """What a constructor or a validator has against a value; of pydantic's faults the first."""
+    if type(error).__module__.partition(".")[0] not in ("pydantic", "pydantic_core"):
+        return Misfit(path, f"{type(error).__name__}: {error}")
+    fault = error.errors()[0]  # type: ignore[attr-defined]  # the text of the error shows the value
+    return Misfit(functools.reduce(at, fault["loc"], path), fault["msg"])
 
 
 # -- definitions
@@ -133,14 +132,8 @@ def describe(schema: JSONSchema, description: str) -> JSONSchema:
     """The schema with a description, which may not stand beside a reference."""
     if not description:
         return schema
-    return (
-        {"anyOf": [schema], "description": description}
-        if "$ref" in schema
-        else {
-            **schema,
-            "description": description,
-        }
-    )
+    described = {"anyOf": [schema]} if "$ref" in schema else schema
+    return {**described, "description": description}
 
 
 def any_of(schemas: Iterable[JSONSchema]) -> JSONSchema:

@@ -129,22 +129,28 @@ class Choice:
     """One of a few values, each with what stands for it in JSON."""
 
     def __init__(self, choices: Iterable[tuple[Any, Any]]) -> None:
-        self._values = {(type(written), written): value for value, written in choices}
+        found = list(choices)
+        self._written = [written for _, written in found]
+        self._values = {_identity(written): value for value, written in found}
 
     @property
     def label(self) -> str:
-        return f"one of {', '.join(repr(written) for _, written in self._values)}"
+        return f"one of {', '.join(map(repr, self._written))}"
 
     def schema(self, _definitions: Definitions) -> JSONSchema:
-        types = list(dict.fromkeys(NAMES[python][0] for python, _ in self._values))
-        written = [written for _, written in self._values]
-        return {"type": types[0] if len(types) == 1 else types, "enum": written}
+        types = list(dict.fromkeys(NAMES[type(written)][0] for written in self._written))
+        return {"type": types[0] if len(types) == 1 else types, "enum": self._written}
 
     def read(self, value: Any, path: str) -> Any:
         try:
-            return self._values[type(value), value]
+            return self._values[_identity(value)]
         except (KeyError, TypeError):  # a list or an object is not hashable
             raise Misfit(path, f"expected {self.label}") from None
+
+
+def _identity(value: Any) -> tuple[bool, Any]:
+    """To JSON, 1 and 1.0 are the same, but 1 and true are not."""
+    return type(value) is bool, value
 
 
 # -- values of values

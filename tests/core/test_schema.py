@@ -41,6 +41,11 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Rate(enum.Enum):
+    HALF = 0.5
+    WHOLE = 1.0
+
+
 class Corner(enum.Enum):
     """Its values are none that JSON has, so its names stand for them."""
 
@@ -168,6 +173,7 @@ COLORS = {"type": "string", "enum": ["red", "blue"]}
         (Names, {"$ref": "#/$defs/Names"}),
         (Color, COLORS),
         (Level, {"type": "integer", "enum": [1, 2]}),
+        (Rate, {"type": "number", "enum": [0.5, 1.0]}),
         (Corner, {"type": "string", "enum": ["NEAR", "FAR"]}),
         (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}),
         (Literal["a", 1, None], {"type": ["string", "integer", "null"], "enum": ["a", 1, None]}),
@@ -421,6 +427,8 @@ UTC = datetime.timezone.utc
         (Literal[1, True], True, True),
         (Literal[1, True], 1, 1),
         (Level, 2, Level.HIGH),
+        (Level, 2.0, Level.HIGH),
+        (Rate, 1, Rate.WHOLE),
         (Corner, "FAR", Corner.FAR),
         (Literal[Color.RED], "red", Color.RED),
         (list[int], [1, 2], [1, 2]),
@@ -474,6 +482,18 @@ def test_a_default_factory_is_used_anew() -> None:
     assert first.words is not second.words
 
 
+class Odd(Exception):
+    errors = ("not as pydantic has them",)
+
+
+@dataclass
+class Faulty:
+    x: int
+
+    def __post_init__(self) -> None:
+        raise Odd("no")
+
+
 @dataclass
 class Query:
     words: list[str] = field(default_factory=list)
@@ -508,6 +528,8 @@ class Query:
         (set[Any], [[1]], "value: unhashable type: 'list'"),
         (Color, SENTINEL, "value: expected one of 'red', 'blue'"),
         (Literal[1], True, "value: expected one of 1"),
+        (Rate, True, "value: expected one of 0.5, 1.0"),
+        (list[Faulty], [{"x": 1}], "value[0]: Odd: no"),
         (Literal[1], [1], "value: expected one of 1"),
         (int | str | None, [], "value: expected an integer or a string or null, not an array"),
         (Point | None, {"y": 1}, "value: the field 'x' is missing"),
@@ -897,7 +919,15 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS | st.sampled_from(["x", "y", "name"]), inner),
     max_leaves=9,
 )
-VALUES: list[Any] = [int | None, list[Point], Point | Tree | str, Color, set[float], Film]
+VALUES: list[Any] = [
+    int | None,
+    Rate | Literal[True, 2],
+    list[Point],
+    Point | Tree | str,
+    Color,
+    set[float],
+    Film,
+]
 VALIDATORS = [(Schema(each), jsonschema.Draft202012Validator(schema_of(each))) for each in VALUES]
 
 
