@@ -245,6 +245,11 @@ class Chat:
         return self._conversation.usage
 
     @property
+    def unfinished(self) -> bool:
+        """Whether a call has no output yet, or one that waits to be sent: :meth:`run_tools` goes on with it."""
+        return self._conversation.waiting
+
+    @property
     def last_response_id(self) -> str | None:
         """The last completed response, which the next one continues; None at the start of a chain."""
         return self._conversation.ledger.last_response_id

@@ -299,9 +299,10 @@ def test_outputs_of_tools_that_ran_are_kept(server, model):
         model.fail_next(when="created")
         with pytest.raises(ServerError):
             talk.run_tools()
-        assert talk.messages[-1].content == "done"
+        assert (talk.messages[-1].content, talk.unfinished) == ("done", True)
         assert talk.run_tools().content.startswith("work returned: done.")
         assert seen(model, talk) == talk.items
+        assert not talk.unfinished
     assert made == [1]
 
 
