@@ -246,7 +246,7 @@ class Chat:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a call has no output yet, or one that waits to be sent: :meth:`run_tools` goes on with it."""
+        """Whether a call has no output yet, or an unsent one; :meth:`run_tools` goes on."""
         return self._conversation.waiting
 
     @property

@@ -35,6 +35,7 @@ from responses_ws._core.built_in_tools import (
     shell,
     web_search,
 )
+from responses_ws._core.content import output_content
 from responses_ws._core.fields import printable
 from responses_ws._core.options import check_type
 from responses_ws._core.schema import check_name, document, read
@@ -155,7 +156,8 @@ class Tool:
         """Call the function with what the model wrote.
 
         A str is the output as it is, and so is a list of content items (``input_text``, ``input_image``,
-        ``input_file``); any other result becomes JSON, dataclasses and pydantic models included.
+        ``input_file``), an :class:`Image` or a :class:`File`, or a list of these and texts; any other result
+        becomes JSON, dataclasses and pydantic models included.
 
         Raises :class:`ToolError` when the arguments do not fit, when the function raises (the exception is
         the cause) and when JSON cannot express the result. A ToolError of the function passes as it is, and
@@ -350,6 +352,9 @@ def _head(kind: str, signature: Signature, name: str | None, description: str | 
 def _output(result: object) -> ToolOutput:
     if isinstance(result, str):
         return printable(str.__str__(result))
+    content = output_content(result)
+    if content is not None:
+        return content
     value = plain(result)
     text = to_json(value)
     if not _is_content(value):

@@ -138,6 +138,19 @@ def test_tools_are_run_until_the_answer(server, model):
     assert [item["output"] for item in server.requests[1]["input"]] == ["3", "7"]
 
 
+def test_a_tool_may_return_an_image(server):
+    """The model sees it, and the text beside it."""
+
+    @tool
+    def look() -> list:
+        return ["A cat:", Image(PNG)]
+
+    with chat(server, tools=[look]) as talk:
+        talk.ask(calling("look"))
+    [output] = server.requests[1]["input"]
+    assert output["output"] == [{"type": "input_text", "text": "A cat:"}, Image(PNG).to_dict()]
+
+
 def forever(items, request):
     return [{"type": "function_call", "name": "add", "arguments": '{"a": 1, "b": 1}'}]
 

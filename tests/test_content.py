@@ -248,6 +248,7 @@ def test_the_caller_keeps_his_own():
         (["a", "b"], None),
         ([], None),
         ([Image(PNG), {"a": 1}], None),
+        (Audio(WAV), None),
         (Image(PNG), [Image(PNG).to_dict()]),
         (["Here:", File(PDF, filename="a.pdf")], [text("Here:"), File(PDF, filename="a.pdf").to_dict()]),
     ],

@@ -24,7 +24,8 @@ SIGNATURES = (
     (0, b"%PDF-", "application/pdf"),
 )
 """How the formats begin that the service names for images, audio and files, with the place of the mark."""
-PART_TYPES = frozenset({"input_text", "input_image", "input_file", "input_audio"})
+OUTPUT_TYPES = frozenset({"input_text", "input_image", "input_file"})
+PART_TYPES = OUTPUT_TYPES | {"input_audio"}
 
 
 class Part:
@@ -83,13 +84,17 @@ def user_message(content: str | list[Item]) -> Item:
 
 
 def output_content(value: Any) -> list[Item] | None:
-    """The content parts that a tool returned, alone or in a list with texts; None when it did not."""
+    """The content parts that a tool returned, alone or in a list with texts; None when it did not.
+
+    Nor are recordings output: the service takes text, images and files.
+    """
     entries = value if isinstance(value, (list, tuple)) else [value]
     if not any(isinstance(entry, Part) for entry in entries):
         return None
     if not all(isinstance(entry, (str, Part)) for entry in entries):
         return None
-    return [_part("output", entry) for entry in entries]
+    parts = [_part("output", entry) for entry in entries]
+    return parts if all(part["type"] in OUTPUT_TYPES for part in parts) else None
 
 
 def data_url(data: bytes, media_type: str) -> str:
