@@ -7,45 +7,32 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_options import Approve, ChatOptions, ToolLimits, as_schema
+from responses_ws._chat_session import given_credentials, session_for
 from responses_ws._chat_state import ChatState
 from responses_ws._chat_stream import ChatStream
 from responses_ws._conversation import Conversation
 from responses_ws._core.content import Input, input_items
 from responses_ws._core.continuation import Ledger
 from responses_ws._core.items import Item
-from responses_ws._core.options import check_callable, check_method, check_type
+from responses_ws._core.options import check_callable
 from responses_ws._core.request import UNSET, Unset
-from responses_ws._core.retry import Retry
 from responses_ws._core.transcript import messages_of
-from responses_ws._settings import Credentials, Settings
 from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws._usage import OnUsage
 from responses_ws.messages import Chunk, Limits, Message, Timeouts, Usage
-from responses_ws.session import Session
 
 if TYPE_CHECKING:
     import ssl
 
     from responses_ws._core.endpoint import Endpoint
+    from responses_ws._core.retry import Retry
     from responses_ws._recovery import TransportName
     from responses_ws._transport.base import Connector
+    from responses_ws.session import Session
 
 __all__ = ["Chat"]
 
 OnChunk = Callable[[Chunk], object]
-
-DEFAULTS: dict[str, Any] = {
-    "api_base": None,
-    "organization_id": None,
-    "project_id": None,
-    "response_timeout": 600,
-    "timeouts": None,
-    "limits": None,
-    "endpoint": None,
-    "ssl_context": None,
-    "allow_insecure": False,
-}
-"""The options of a connection, as the constructor has them."""
 
 
 class Chat:
@@ -120,7 +107,7 @@ class Chat:
         allow_insecure: bool = False,
     ) -> None:
         # Hidden first of all: a traceback with locals shows the variables of every frame on it.
-        credentials = Credentials(api_key, headers, proxy)
+        credentials = given_credentials(api_key, headers, proxy)
         api_key = headers = proxy = None
         options = ChatOptions(
             model,
@@ -134,23 +121,22 @@ class Chat:
         )
         self._options = options.with_params({"store": store})
         check_callable("on_usage", on_usage)
-        check_type("session", session, Session)
         self._owns_session = session is None
-        if session is None:
-            session = _own_session(
-                credentials,
-                retry,
-                client_class,
-                api_base=api_base,
-                organization_id=organization_id,
-                project_id=project_id,
-                response_timeout=response_timeout,
-                timeouts=timeouts,
-                limits=limits,
-                endpoint=endpoint,
-                ssl_context=ssl_context,
-                allow_insecure=allow_insecure,
-            )
+        session = session_for(
+            session,
+            credentials,
+            retry,
+            client_class,
+            api_base=api_base,
+            organization_id=organization_id,
+            project_id=project_id,
+            response_timeout=response_timeout,
+            timeouts=timeouts,
+            limits=limits,
+            endpoint=endpoint,
+            ssl_context=ssl_context,
+            allow_insecure=allow_insecure,
+        )
         self._conversation = Conversation(session, Ledger(), on_usage)
 
     # -- asking
@@ -340,12 +326,13 @@ class Chat:
         :param connection: the options of the constructor from ``api_key`` on.
         :raises ConfigurationError: a function is missing (its name is told), or the data cannot be read.
         """
-        credentials = Credentials(*(connection.pop(name, None) for name in ("api_key", "headers", "proxy")))
+        credentials = given_credentials(
+            *(connection.pop(name, None) for name in ("api_key", "headers", "proxy"))
+        )
         state = ChatState.from_dict(data, tools, schema)
         check_callable("on_usage", on_usage)
-        check_type("session", session, Session)
         owned = session is None
-        session = session or _own_session(credentials, retry, client_class, **connection)
+        session = session_for(session, credentials, retry, client_class, **connection)
         conversation = Conversation(session, state.ledger, on_usage, answers=state.answers, usage=state.usage)
         return cls.__new__(cls)._put_in(state.options.but(approve=approve), conversation, owns_session=owned)
 
@@ -392,12 +379,3 @@ class Chat:
         self._conversation = conversation
         self._owns_session = owns_session
         return self
-
-
-def _own_session(
-    credentials: Credentials, retry: Retry | None, client_class: Connector | None, **options: Any
-) -> Session:
-    check_type("retry", retry, Retry)
-    check_method("client_class", client_class, "connect")
-    settings = Settings(credentials, **(DEFAULTS | options))
-    return Session._of(settings, client_class, retry or Retry())

@@ -30,6 +30,7 @@ from responses_ws import (
 from responses_ws._core.retry import Retry
 from responses_ws.chat import Chat
 from responses_ws.content import Image
+from responses_ws.session import Session
 from responses_ws.testing import Model, ScriptedServer, close, expect, gate, mark, send
 from responses_ws.tools import tool
 
@@ -568,6 +569,12 @@ def test_what_cannot_work_is_refused_when_it_is_given(server, change, fault):
         ({"approve": bool, "eager_tools": True}, "eager_tools and approve exclude each other"),
         ({"on_usage": 3}, "on_usage must be callable"),
         ({"session": 3}, "session must be a Session"),
+        ({"session": Session(KEY)}, "api_key, headers or proxy cannot be given beside a session"),
+        ({"session": Session(KEY), "api_key": None, "retry": ONCE}, "retry cannot be given beside"),
+        ({"session": Session(KEY), "api_key": None, "api_base": "wss://x/"}, "api_base cannot be given"),
+        ({"retry": 3}, "retry must be a Retry"),
+        ({"client_class": object()}, "client_class must have a method connect"),
+        ({"timeouts": 3}, "timeouts must be a Timeouts"),
         ({"transport": "ftp"}, "transport must be one of"),
         ({"tools": add}, "tools must be a list"),
         ({"api_key": ""}, None),
@@ -580,6 +587,37 @@ def test_options_are_checked_when_they_are_given(options, fault):
         return
     with pytest.raises(ConfigurationError, match=fault):
         Chat("m", **{"api_key": KEY, **options})
+
+
+def test_a_session_that_was_given_stays_the_callers(server):
+    """Several chats may take turns on it, and each counts its own tokens."""
+    with Session(KEY, api_base=server.url) as session:
+        with Chat("m", session=session) as one, Chat("m", session=session) as other:
+            one.ask("one")
+            answer = other.ask("two words")
+            assert other.usage.output_tokens == answer.output_tokens
+        answer = session.call({"model": "m", "input": "three"})
+        assert answer.content == "You said: three."
+    assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Chat("m", api_key=KEY, timeouts=3),
+        lambda: Chat("m", api_key=KEY, max_rounds=0),
+        lambda: Chat("m", api_key=lambda: KEY, headers={"X-Key": KEY}, proxy=f"http://{KEY}@x:1", retry=3),
+        lambda: Chat.from_dict(Chat("m", api_key=KEY).to_dict(), api_key=KEY, limits=3),
+        lambda: Chat.from_dict({}, api_key=KEY),
+    ],
+)
+def test_no_frame_of_a_chat_shows_the_key(make):
+    """A crash report with the local variables of every frame may be sent to anybody."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    frames = [entry.frame for entry in caught.traceback if "responses_ws" in str(entry.path)]
+    assert frames
+    assert [frame.f_locals for frame in frames if KEY in repr(frame.f_locals)] == []
 
 
 # -- usage

@@ -40,6 +40,7 @@ LEVELS = {
     f"{PACKAGE}._chat_stream": 4,
     f"{PACKAGE}._conversation": 4,
     f"{PACKAGE}.chat": 5,
+    f"{PACKAGE}._chat_session": 5,
     f"{PACKAGE}.websocket": 4,
     f"{PACKAGE}._breakers": 4,
     f"{PACKAGE}._line": 4,
