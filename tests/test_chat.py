@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from chatting import add, calling, chat, meant, seen
-from shell import KEY, SECONDS, Task, completed, created, delta, error_event
+from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event
+from test_fork import Child
 
 from responses_ws import (
     ConcurrencyError,
@@ -31,7 +32,7 @@ from responses_ws._core.retry import Retry
 from responses_ws.chat import Chat
 from responses_ws.content import Image
 from responses_ws.session import Session
-from responses_ws.testing import Model, ScriptedServer, close, expect, gate, mark, send
+from responses_ws.testing import Model, ScriptedServer, close, expect, gate, mark, run, send
 from responses_ws.tools import tool
 
 PNG = b"\x89PNG\r\n\x1a\n----"
@@ -402,6 +403,61 @@ def test_leaving_a_stream_leaves_no_trace(server, model):
         assert [role for role, _ in said(talk)] == ["user", "assistant", "tool"]
         assert talk.run_tools().content.startswith("add returned: 3.")
         assert seen(model, talk) == talk.items
+
+
+def test_ctrl_c_in_mid_answer_leaves_no_trace():
+    """And the next question is answered."""
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("a part")),
+            run(lambda connection: os.kill(os.getpid(), signal.SIGINT)),
+            gate("on"),
+            send(completed("resp_1")),
+            expect(),
+            send(*answer("resp_2", "whole")),
+        )
+        with chat(server) as talk:
+            with pytest.raises(KeyboardInterrupt):
+                talk.ask("one")
+            server.open("on")
+            assert talk.items == []
+            talk.ask("two")
+            assert said(talk) == [("user", "two"), ("assistant", "whole")]
+
+
+def test_an_error_of_the_callers_own_leaves_no_trace(server):
+    """Raised out of on_chunk, it comes out of ask."""
+
+    def show(chunk):
+        raise RuntimeError("of the caller")
+
+    with chat(server) as talk:
+        with pytest.raises(RuntimeError, match="of the caller"):
+            talk.ask("one", show)
+        assert talk.ask("two").content == "You said: two."
+
+
+def test_a_chat_that_is_forgotten_closes_its_connection(server):
+    """Nothing of it stays behind."""
+    talk = chat(server)
+    talk.ask("one")
+    del talk
+    assert server.connections[0].gone.wait(SECONDS)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_goes_on_with_a_connection_of_its_own(server, model):
+    """Also when the parent is in the middle of an answer."""
+    with chat(server) as talk:
+        talk.ask("one")
+        stream = talk.stream("of the parent")
+        child = Child(lambda: talk.ask("of the child").content)
+        assert child.result() == "You said: of the child. Before that: one."
+        assert stream.message.content == "You said: of the parent. Before that: one."
+        assert seen(model, talk) == talk.items
+    assert len(server.connections) == 2
 
 
 def test_the_thread_that_iterates_may_cancel(server):
