@@ -31,10 +31,11 @@ class Guard:
         now = self._clock()
         with _lock():
             breaker = _breakers.get(self._key, CLOSED)
-            allowed = breaker.allows(now)
-            if allowed:
+            if not breaker.allows(now):
+                return False
+            if breaker != CLOSED:
                 _breakers[self._key] = breaker.probe(now)
-        return allowed
+        return True
 
     def failed(self, error: ResponsesWSError) -> None:
         """A connection could not be made, or broke."""

@@ -287,6 +287,12 @@ class Connection:
         if self.aged() and (self.chain is None or self.chain.stored):
             self.retire("the connection reached its age")
 
+    def postpone(self, seconds: float) -> None:
+        """Take the link for old enough only after so many seconds more."""
+        link = self.link
+        if link is not None:
+            link.rotate_at = time.monotonic() + seconds
+
     def retire(self, reason: str) -> None:
         """Let go of the link; the peer is told and not waited for."""
         link = self.link

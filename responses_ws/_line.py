@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from responses_ws._call import Call
 from responses_ws._connection import Connection
 from responses_ws._core.continuation import Place
+from responses_ws._core.request import encode_steer
 from responses_ws._settings import Settings
 from responses_ws._transport import clock
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws.errors import ConnectionError, ResponsesWSError
+from responses_ws.errors import ConfigurationError, ConnectionError, ResponsesWSError
+from responses_ws.messages import Steer
 
 __all__ = ["Compose", "Line", "Sent"]
 
@@ -23,6 +25,9 @@ logger = logging.getLogger("responses_ws")
 
 MAX_GAP = 30.0
 """Seconds by which the wall clock may run ahead before the machine is taken to have slept."""
+
+POSTPONE_SECONDS = 60.0
+"""Before another attempt to replace an old connection, which may take as long as connecting may."""
 
 Compose = Callable[["Place | None"], bytes]
 """The message for a request that is sent from this place."""
@@ -107,6 +112,23 @@ class Line:
             raise
         return Sent(call, here)
 
+    def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]:
+        """Give the call's running response more input; the response's id, and what becomes of the input.
+
+        Raises :class:`ConfigurationError` for bad input and for a service that has no steering, and
+        :class:`ConnectionError` when the response has not begun or is over.
+        """
+        if not self._settings.endpoint.steering:
+            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
+        targets = []
+
+        def encode(target: str) -> bytes:
+            targets.append(target)
+            return encode_steer(target, input, max_bytes=self._settings.max_request_bytes)
+
+        steer = self._connection.steer(call, encode)
+        return targets[-1], steer
+
     def interrupt(self) -> None:
         """Give up connecting. Takes no lock: safe in a finalizer."""
         for connection in (self._connection, self._successor):
@@ -163,6 +185,7 @@ class Line:
             if slept:
                 connection.retire("the machine has slept")
                 raise
+            connection.postpone(POSTPONE_SECONDS)
             logger.info("the connection has reached its age and could not be replaced", exc_info=True)
             return connection, call
         finally:

@@ -6,21 +6,24 @@ import logging
 import queue
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from responses_ws._breakers import Guard
-from responses_ws._call import wait_for
+from responses_ws._call import Call, wait_for
 from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
+from responses_ws._core.steered import Steered
 from responses_ws._line import Line
 from responses_ws._settings import Settings
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._usage import Ticket
 from responses_ws.errors import (
+    ConfigurationError,
     ContinuationLost,
     Delivery,
     PreviousResponseNotFound,
@@ -28,7 +31,8 @@ from responses_ws.errors import (
     ResponsesWSError,
     with_context,
 )
-from responses_ws.messages import Message
+from responses_ws.messages import Message, Steer
+from responses_ws.stream import ResponseStream
 
 __all__ = ["Recovery", "Routes", "TransportName", "Turn"]
 
@@ -36,12 +40,16 @@ logger = logging.getLogger("responses_ws")
 
 TransportName = Literal["auto", "websocket", "http"]
 
+UNFINISHED = frozenset({"queued", "in_progress"})
 SURER = (Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED)
 """From what certainly did not run to what certainly did."""
 
 
 class Turn(Protocol):
     """A request of a conversation, in whatever form it has to travel; see :class:`Step`."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]: ...
 
     @property
     def ours(self) -> bool: ...
@@ -55,6 +63,8 @@ class Turn(Protocol):
     ) -> None: ...
 
     def stopped(self, output: Iterable[dict[str, Any]]) -> None: ...
+
+    def add(self, items: Iterable[dict[str, Any]], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,8 @@ class Recovery:
         self._pause: Deadline | None = None
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._launching = False
+        self._steered = Steered()
+        self._answers: Callable[[], tuple[Message, ...]] = tuple
         self.cancelled = False
 
     # -- the source
@@ -156,13 +168,38 @@ class Recovery:
             if self._deadline.expired:
                 raise overdue(self._deadline, delivery=self.delivery)
 
+    def follow(self, stream: ResponseStream) -> None:
+        """This is the stream whose source it is."""
+        following = weakref.ref(stream)
+        self._answers = lambda: () if (found := following()) is None else found.superseded
+
+    def steer(self, input: str | Sequence[Mapping[str, Any]]) -> Steer:
+        """Give the running response more input; see :meth:`ResponseStream.steer`."""
+        call = self._source
+        if not isinstance(call, Call):
+            raise ConfigurationError("steer: only a response over a WebSocket can be steered")
+        target, steer = self._routes.line.steer(call, input)
+        self._steered.add(target, input, steer)
+        return steer
+
     def completed(self, message: Message) -> None:
-        """The stream has come to the end of a response that can be continued."""
-        self._turn.completed(message.response_id, message.output, self._place)
+        """The stream has come to the end of a response that can be continued, or runs in the background."""
+        if message.status in UNFINISHED:
+            return
+        output = [*self._said_before(message), *message.output]
+        self._turn.completed(message.response_id, output, self._place)
+        waiting = self._steered.waiting_after(message)
+        if waiting:
+            # The service would add it to whatever continues the response. A new chain brings it itself, so
+            # that the history here is the service's.
+            self._turn.add(waiting)
 
     def stopped(self, message: Message) -> None:
         """The stream has come to the end of an incomplete response."""
-        self._turn.stopped(message.output)
+        self._turn.stopped([*self._said_before(message), *message.output])
+
+    def _said_before(self, message: Message) -> list[dict[str, Any]]:
+        return self._steered.said_before(message, self._answers())
 
     # -- attempts
 
@@ -184,7 +221,6 @@ class Recovery:
         return None
 
     def _launch(self) -> None:
-        self._choose_transport()
         self._launching = True
         try:
             self._source, self._place = self._routes.line.send(self._compose, self._deadline, self._leaves)
@@ -192,11 +228,6 @@ class Recovery:
             self._launching = False
         if self.cancelled:
             self._source.abandon()
-
-    def _choose_transport(self) -> None:
-        """An open socket is used; whether a new one may be tried is the breaker's word."""
-        if self._may_fall_back() and not self._routes.line.ready:
-            self._http = not self._routes.guard.lets_try()
 
     def _may_fall_back(self) -> bool:
         return False
@@ -235,7 +266,7 @@ class Recovery:
             fallback=self._may_fall_back(),
             ours=self._turn.ours,
             continued=request is not None and request.continued,
-            acting=request is not None and acts_on_its_own(request.payload),
+            acting=acts_on_its_own(self._turn.fields),
             done=self._done,
         )
 
@@ -260,9 +291,8 @@ class Recovery:
 
     def _final(self, error: ResponsesWSError) -> ResponsesWSError:
         """The error as the caller gets it."""
-        payload = {} if self._request is None else self._request.payload
         if isinstance(error, PreviousResponseNotFound) and not self._turn.ours:
-            error = _nothing_to_rebuild_from(error, payload)
+            error = _nothing_to_rebuild_from(error, self._turn.fields)
         if self._retries and error.delivery is not Delivery.STARTED:
             error = with_context(error)
             error.message = f"{error.message} (asked {self._retries + 1} times)"

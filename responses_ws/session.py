@@ -52,8 +52,8 @@ class Session:
     request is too large for it. After three losses in a row the host's sockets rest for 60 seconds in this
     process; after an answer that there are none (404, 405, 426), for 10 minutes.
 
-    Nothing is opened before the first response. Over the socket one response runs at a time; a second thread
-    gets :class:`ConcurrencyError`. :meth:`cancel`, :meth:`close` and the properties may be used from any
+    Nothing is opened before the first response. One response runs at a time; a second thread gets
+    :class:`ConcurrencyError`. :meth:`cancel`, :meth:`close` and the properties may be used from any
     thread.
 
     The parameters are those of :class:`WebSocket`, and
@@ -124,9 +124,11 @@ class Session:
         self._on_usage = on_usage
         self._accounts = Accounts(on_usage)
         self._line = Line(settings, connector)
-        self._routes = Routes(settings, self._line, Guard(settings.endpoint), self._accounts.open)
+        guard = Guard(settings.endpoint)
+        self._routes = Routes(settings, self._line, guard, self._accounts.open)
         self._checkpoints = Checkpoints()
-        self._streams: weakref.WeakSet[ResponseStream] = weakref.WeakSet()
+        # No WeakSet: another thread may add to it while cancel() goes through it.
+        self._streams: dict[int, weakref.ref[ResponseStream]] = {}
         self._closed = False
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
         weakref.finalize(self, self._line.forsake).atexit = False
@@ -184,8 +186,10 @@ class Session:
     def cancel(self) -> None:
         """Stop what is running, also while it connects or pauses: its thread gets
         :class:`ResponseCancelled`. From any thread; returns at once."""
-        for stream in list(self._streams):
-            stream.cancel()
+        for known in list(self._streams.values()):
+            stream = known()
+            if stream is not None:
+                stream.cancel()
 
     def close(self) -> None:
         """Stop what is running and close the connection. From any thread; may be called again.
@@ -242,11 +246,17 @@ class Session:
             response_timeout=self._settings.response_timeout,
             completed=recovery.completed,
             stopped=recovery.stopped,
+            steer=recovery.steer,
             owner=self,
         )
-        self._streams.add(stream)
+        recovery.follow(stream)
+        self._note(stream)
         recovery.start()
         return stream
+
+    def _note(self, stream: ResponseStream) -> None:
+        key, streams = id(stream), self._streams
+        streams[key] = weakref.ref(stream, lambda _: streams.pop(key, None))
 
 
 def _check_transport(transport: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import os
 import pickle
 import threading
 import time
@@ -350,12 +351,12 @@ def test_an_old_connection_is_replaced_between_turns(store: bool) -> None:
 
 
 def test_an_old_connection_goes_on_when_there_is_no_new_one() -> None:
-    """Its age is our own caution; the service has not ended it yet."""
+    """Its age is our own caution; the service has not ended it yet. It is not tried again at every turn."""
     with ScriptedServer() as server:
-        server.connection(*(part for n in "12" for part in (expect(), send(*answer(f"r{n}", "ok")))))
+        server.connection(*(part for n in "123" for part in (expect(), send(*answer(f"r{n}", "ok")))))
         server.connection(refuse(503))
         with session(server, endpoint=aged(server)) as mine:
-            for text in ("one", "two"):
+            for text in ("one", "two", "three"):
                 assert mine.call({**MODEL, "input": text}).content == "ok"
 
 
@@ -404,7 +405,9 @@ def test_cancel_ends_an_answer() -> None:
     with ScriptedServer() as server:
         server.connection(expect(), send(created("r"), delta("hel")), gate("go"))
         with session(server) as mine:
-            task = Task(mine.call, {**MODEL, "input": "hi"}, lambda chunk: chunk.content and seen.set())
+            task = Task(
+                mine.call, {**MODEL, "input": "hi"}, lambda chunk: seen.set() if chunk.content else None
+            )
             assert seen.wait(10)
             error = cancelled(task, mine)
             assert isinstance(error, ResponseCancelled)
@@ -474,6 +477,24 @@ def test_a_fork_has_a_connection_of_its_own() -> None:
         assert (other.transport, other.retry) == (mine.transport, mine.retry)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_begins_without_a_connection() -> None:
+    """The conversation goes on in both; the parent's connection is left alone."""
+    with ScriptedServer(model=Model()) as server, session(server) as mine:
+        ledger = Ledger()
+        ask(mine, ledger, "one")
+        child = os.fork()
+        if child == 0:
+            ask(mine, ledger, "two")
+            os._exit(0 if ledger.last_response_id else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        ask(mine, ledger, "three")
+        assert inputs(server) == [(["one"], False), (["two"], True), (["three"], True)]
+        assert [record.close_code for record in server.connections[:1]] == [None]
+        assert len(server.connections) == 2
+
+
 def test_a_session_cannot_be_pickled() -> None:
     with ScriptedServer() as server, session(server) as mine, pytest.raises(TypeError, match="pickled"):
         pickle.dumps(mine)
@@ -518,6 +539,99 @@ def test_connecting_takes_no_longer_than_the_whole_call() -> None:
             with pytest.raises(ResponseTimeout) as caught:
                 mine.call({**MODEL, "input": "hi"})
             assert caught.value.clock == "total"
+
+
+# -- input for a running response
+
+BEGUN = (expect(), send(created("resp_1"), delta("one ", "msg_a")))
+STEER = expect(type="response.steer", previous_response_id="resp_1", input="shorter")
+
+
+def steered(kind: str, **fields: Any) -> dict[str, Any]:
+    steer = {"id": "steer_1", "previous_response_id": "resp_1"}
+    return {"type": f"response.steer.{kind}", "steer": steer, **fields}
+
+
+def ended(response_id: str, text: str, status: str = "completed", *calls: Any) -> dict[str, Any]:
+    said = {"type": "message", "role": "assistant", "content": text}
+    response = {"id": response_id, "status": status, "output": [said, *calls]}
+    return {"type": f"response.{status}", "response": response}
+
+
+def steerable(server: ScriptedServer) -> Session:
+    return session(server, endpoint=Endpoint(f"{server.url}/responses", steering=True))
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete"])
+def test_an_answer_that_was_steered_is_history_with_its_successor(status: str) -> None:
+    """What was said first, the input that ended it, what was said then: as the service has it."""
+    with ScriptedServer() as server:
+        first, then = ended("resp_1", "one", status), ended("resp_2", "two")
+        server.connection(
+            *BEGUN, STEER, send(steered("accepted"), first, created("resp_2"), then), serve(Model())
+        )
+        with steerable(server) as mine:
+            ledger = Ledger()
+            stream = mine.respond(ledger, [user("hi")], MODEL)
+            pieces = stream.text
+            next(pieces)
+            stream.steer("shorter")
+            list(pieces)
+            texts = [item["content"] for item in ledger.items]
+            assert texts == ["hi", "one", "shorter", "two"]
+            assert ledger.last_response_id == "resp_2"
+            assert ledger.step([user("more")], MODEL).request(None).payload["input"] == [user("more")]
+
+
+def test_an_answer_that_was_whole_is_history_though_its_successor_failed() -> None:
+    with ScriptedServer() as server:
+        failed = {"type": "response.failed", "response": {"id": "resp_2", "error": {"code": "server_error"}}}
+        first = ended("resp_1", "one")
+        server.connection(*BEGUN, STEER, send(steered("accepted"), first, created("resp_2"), failed))
+        with steerable(server) as mine:
+            ledger = Ledger()
+            stream = mine.respond(ledger, [user("hi")], MODEL)
+            pieces = stream.text
+            next(pieces)
+            stream.steer("shorter")
+            with pytest.raises(ServerError):
+                list(pieces)
+            assert [item["content"] for item in ledger.items] == ["hi", "one"]
+            assert ledger.last_response_id == "resp_1"
+
+
+def test_input_that_waits_for_outputs_of_tools_is_not_lost() -> None:
+    """It is in the history, and the next request brings all of that on a new chain."""
+    with ScriptedServer() as server:
+        call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+        pending = steered("pending", reason="waiting_for_required_input", required_input=[])
+        first = ended("resp_1", "one", "completed", call)
+        server.connection(
+            *BEGUN, STEER, send(steered("accepted"), first, pending), expect(), send(ended("resp_2", "two"))
+        )
+        with steerable(server) as mine:
+            ledger = Ledger()
+            stream = mine.respond(ledger, [user("hi")], MODEL)
+            pieces = stream.text
+            next(pieces)
+            stream.steer("shorter")
+            list(pieces)
+            result = {"type": "function_call_output", "call_id": "c1", "output": "x"}
+            assert mine.respond(ledger, [result], MODEL).message.response_id == "resp_2"
+        kinds = [item.get("content", item["type"]) for item in server.requests[-1]["input"]]
+        assert kinds == ["hi", "one", "function_call", "shorter", "function_call_output"]
+        assert "previous_response_id" not in server.requests[-1]
+
+
+def test_a_service_without_steering_is_not_steered() -> None:
+    with ScriptedServer() as server:
+        server.connection(*BEGUN, gate("go"), send(ended("resp_1", "one")))
+        with session(server) as mine:
+            stream = mine.respond(Ledger(), [user("hi")], MODEL)
+            with pytest.raises(ConfigurationError, match="steering"):
+                stream.steer("shorter")
+            server.open("go")
+            assert stream.message.response_id == "resp_1"
 
 
 # -- what it cost

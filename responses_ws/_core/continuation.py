@@ -203,6 +203,11 @@ class Step:
     ours = True
     """The history is here, so that it can be sent whole."""
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The payload without its input."""
+        return self._fields
+
     def request(self, place: Place | None, form: Form = Form.SHORTEST) -> Request:
         """The request to send from this place; None is a place that keeps nothing."""
         anchor = self._state.anchor
@@ -238,6 +243,11 @@ class Step:
         anchor = self._state.anchor
         items = (*self._state.items, *self._new, *_copied(finished(output)))
         self._record(items, anchor if anchor is not None and anchor.place is None else None)
+
+    def add(self, items: Iterable[Item]) -> None:
+        """These belong to the history too; a new chain will bring them."""
+        self._ledger.append(*items)
+        self._ledger.begin_chain()
 
     def _record(self, items: tuple[Item, ...], anchor: Anchor | None) -> None:
         appended = self._ledger.items[self._length :]

@@ -120,6 +120,10 @@ class Checkpoints:
     def add(self, made: Checkpoint) -> None:
         self._made.append(made)
 
+    def remove(self, made: Checkpoint) -> None:
+        if made in self._made:
+            self._made.remove(made)
+
     def forget(self, response_id: str) -> None:
         """The service does not have it any more."""
         kept = [made for made in self._made if made.response_id != response_id]
@@ -138,6 +142,12 @@ class Extension:
         self._payload = payload
         self._history = _history(payload)
         self._used: str | None = None
+        self._made: Checkpoint | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The payload."""
+        return self._payload
 
     @property
     def ours(self) -> bool:
@@ -161,12 +171,13 @@ class Extension:
             self._checkpoints.forget(self._used)
 
     def completed(self, response_id: str | None, output: Iterable[Item], place: Place | None) -> None:
-        """The response was completed, at this place (None keeps nothing)."""
+        """The response was completed, at this place (None keeps nothing); see :meth:`Step.completed`."""
+        self._forget_made()
         stored = stores(self._payload)
         if response_id is None or self._history is None or (place is None and not stored):
             return
         items = list(output)
-        made = Checkpoint(
+        self._made = Checkpoint(
             response_id,
             self._history.fields,
             self._history.digests,
@@ -175,10 +186,18 @@ class Extension:
             place=None if stored else place,
             warmup=self._payload.get("generate") is False,
         )
-        self._checkpoints.add(made)
+        self._checkpoints.add(self._made)
 
     def stopped(self, output: Iterable[Item]) -> None:
         """The response is incomplete: nothing continues it."""
+
+    def add(self, _items: Iterable[Item]) -> None:
+        """The service holds more than the caller was told of: nothing continues the response."""
+        self._forget_made()
+
+    def _forget_made(self) -> None:
+        if self._made is not None:
+            self._checkpoints.remove(self._made)
 
 
 def _history(payload: Mapping[str, Any]) -> History | None:
