@@ -42,6 +42,7 @@ __all__ = ["Connection"]
 logger = logging.getLogger("responses_ws")
 
 RELEASE_SECONDS = 0.2
+CLOSED = "the connection was closed by disconnect()"
 
 
 class Connection:
@@ -50,7 +51,8 @@ class Connection:
     ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``calls``, ``disconnects``, ``chain``
     and ``lanes``. The invariant: ``link`` is the only link whose events reach the lanes, and a link that is
     ``over`` is never ``link``.
-    Decisions are made under the lock; sending, queues and logging happen outside of it.
+    Decisions are made under the lock; sending, queues and logging happen outside of it. It is re-entrant,
+    for signal handlers and finalizers may call in from the middle of a decision.
 
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
     :param max_age: seconds after which a link is replaced between turns; None means never.
@@ -60,7 +62,7 @@ class Connection:
         self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
         self._max_age = max_age
         self._pid = os.getpid()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.lanes = Lanes()
         self.link: Link | None = None
         self.dialing: Link | None = None
@@ -116,7 +118,7 @@ class Connection:
             self.dialing = link
         if before is not None:
             # A disconnect() is under way, or was interrupted.
-            self._give_up(before, ConnectionLost("the connection was closed by disconnect()"))
+            self._give_up(before, ConnectionLost(CLOSED))
         return None
 
     def _install(self, link: Link) -> None:
@@ -257,6 +259,12 @@ class Connection:
         A connection at rest ends by the closing handshake (RFC 6455, 7.1.2), at most ``seconds`` long. With a
         response running there is nothing to wait for: the peer is told and left.
         """
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            # In a signal handler or a finalizer, in the middle of a decision: the reader does the rest.
+            self.opened = False
+            self.disconnects += 1
+            self.forsake(ConnectionLost(CLOSED))
+            return
         with self.lock:
             self.opened = False
             self.disconnects += 1
@@ -271,8 +279,7 @@ class Connection:
             if at_rest:
                 link.join(seconds)
         finally:
-            self._give_up(link, ConnectionLost("the connection was closed by disconnect()"))
-            link.join(RELEASE_SECONDS)
+            self._give_up(link, ConnectionLost(CLOSED))
 
     def aged(self) -> bool:
         """Whether the link has reached its age, and nothing runs on it."""
@@ -310,15 +317,16 @@ class Connection:
             link.abort()
 
     def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
-        """End a link from this side. Its reader, once aborted, completes what an interrupt leaves undone."""
+        """End a link from this side: its reader, once aborted, does it, whatever interrupts this thread."""
         link.abort(cause)
+        link.join(RELEASE_SECONDS)
         self.end(link, cause)
 
-    def forsake(self) -> None:
-        """The WebSocket was forgotten. Runs in a finalizer, so it takes no lock."""
+    def forsake(self, cause: ResponsesWSError | None = None) -> None:
+        """Let the readers end it. For finalizers and signal handlers: it takes no lock."""
         for link in (self.link, self.dialing):
             if link is not None:
-                link.abort()
+                link.abort(cause)
 
     # -- the reader's side
 
@@ -364,11 +372,12 @@ class Connection:
             ended = self.lanes.end()
             ready = self._take_ready()
             self.link = None
-        logger.debug("connection %d has ended: %s", link.generation, cause)
         for call in cast("list[Call]", ended):
             call.finish(cause, _delivery(call.delivery, cause))
             call.account(None)
         _tell(ready)
+        # Last, for a handler of logs may raise.
+        logger.debug("connection %d has ended: %s", link.generation, cause)
 
     def _take_ready(self) -> list[Request]:
         ready, self.lanes.ready = self.lanes.ready, []
@@ -390,7 +399,7 @@ class Connection:
         links = [link for link in (self.link, self.dialing) if link is not None]
         calls = cast("list[Call]", self.lanes.running())
         self._pid = os.getpid()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.lanes = Lanes()
         self.link = self.dialing = None
         cause = ConnectionLost("the connection belongs to the parent process")

@@ -95,7 +95,12 @@ class Link:
         self.join(deadline.remaining())
 
     def join(self, seconds: float | None) -> None:
-        """Wait for the reader's end, at most so many seconds (None: for ever)."""
+        """Wait for the reader's end, at most so many seconds (None: for ever).
+
+        The reader itself, in which a finalizer or a handler of logs may run, does not wait.
+        """
+        if self.thread is threading.current_thread():
+            return
         deadline = Deadline(seconds)
         while self.thread is not None and self.thread.is_alive() and not deadline.expired:
             self.thread.join(deadline.remaining(SLICE_SECONDS))
@@ -170,10 +175,12 @@ def _end(connection: Connection, link: Link, transport: Transport, cause: Respon
     try:
         transport.close(cause.close_code if isinstance(cause, ProtocolError) else 1000)
     finally:
-        # Without its traceback, which would tie the frames of this thread to whoever keeps the cause.
-        connection.end(link, cause.with_traceback(None))
-        transport.abort()
-        transport.release()
+        try:
+            # Without its traceback, which would tie the frames of this thread to whoever keeps the cause.
+            connection.end(link, cause.with_traceback(None))
+        finally:
+            transport.abort()
+            transport.release()
 
 
 def _read(connection: Connection, link: Link, transport: Transport, target: Target) -> None:

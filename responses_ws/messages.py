@@ -6,7 +6,6 @@ never 0.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Limits", "Message", "Steer", "Timeouts", "ToolCall", "Usage"]
 
 MEBIBYTE = 1024 * 1024
+MOST_SECONDS = 1_000_000
+"""Eleven days. What the system's own clocks take ends at twice that."""
 
 
 @dataclass(slots=True)
@@ -155,7 +156,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for each wait. None means no limit; 0 and negative values are refused.
+    """Seconds for each wait, up to a million. None means no limit; 0 and negative values are refused.
 
     :param connect: DNS, proxy, TCP, TLS and the upgrade together.
     :param send: without progress while a request is written.
@@ -204,10 +205,12 @@ class Limits:
 
 
 def check_seconds(name: str, value: float | None) -> float | None:
-    """Refuse what is no positive, finite number of seconds (None means no limit), naming the parameter."""
+    """Refuse what is no number of seconds that can be waited (None means no limit), naming the parameter."""
     if value is None:
         return None
     number: object = value  # whatever the annotation says
-    if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 < number < math.inf:
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not number > 0:
         raise ConfigurationError(f"{name} must be a positive number of seconds or None, not {value!r}")
+    if number > MOST_SECONDS:
+        raise ConfigurationError(f"{name} must be at most {MOST_SECONDS} seconds; None means no limit")
     return value

@@ -164,6 +164,9 @@ class ResponseStream:
         if getattr(self, "_message", self) is None:
             self._source.abandon()
 
+    def __reduce__(self) -> str:
+        raise TypeError("a ResponseStream cannot be copied or pickled: it is read from a connection")
+
     def __repr__(self) -> str:
         state = (
             "completed" if self._message is not None else "closed" if self._source.cancelled else "running"

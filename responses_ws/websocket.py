@@ -316,6 +316,7 @@ class WebSocket:
             connection.open(call, self._settings.timeouts.drain, deadline)
             self._send(call, payload, message, chain, deadline)
         except BaseException:
+            call.abandoned = True  # at once, for the next interrupt may end what follows
             connection.leave(call)
             raise
         return stream

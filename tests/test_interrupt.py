@@ -17,9 +17,17 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from shell import answer, ask, completed, created, delta, websocket
+from shell import Task, answer, ask, completed, created, delta, wait_until_in, websocket
 
-from responses_ws import ConnectionLost, Limits, ResponsesWSError, Timeouts, WebSocket, _connection
+from responses_ws import (
+    ConnectionError,
+    ConnectionLost,
+    Limits,
+    ResponsesWSError,
+    Timeouts,
+    WebSocket,
+    _connection,
+)
 from responses_ws.testing import (
     Model,
     ScriptedConnector,
@@ -385,28 +393,62 @@ def test_while_disconnecting(server, leave):
 # -- everywhere else
 
 
+def press() -> None:
+    """What Python's own handler of SIGINT does."""
+    raise KeyboardInterrupt
+
+
 class AtStep:
-    """A profile function that raises KeyboardInterrupt at the n-th place where the interpreter could.
+    """A profile function that acts at the n-th place where the interpreter could run a signal handler.
 
     CPython runs signal handlers when it enters a Python function and after it has called one in C. Counted
     are the places in this package: what an interrupt leaves behind inside :mod:`threading` is not ours.
+
+    :param again: after so many further functions were entered a KeyboardInterrupt comes; None for none.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, act: Callable[[], object] = press, again: int | None = None) -> None:
         self.left = step
+        self.again = again
         self.place = ""
+        self._act = act
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """In this thread."""
+        sys.setprofile(self)
+        if self.again is not None:
+            sys.settrace(self._enter)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            sys.settrace(None)
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        if event not in ("call", "c_return") or not self._ours(frame.f_code.co_filename):
+        if event not in ("call", "c_return") or not self._ours(frame):
             return
         self.left -= 1
         if self.left == 0:
             self.place = f"{event} in {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+            self._act()
+
+    def _enter(self, frame: FrameType, *_: object) -> None:
+        # The profile function is gone with the first exception that it has raised.
+        if self.again is None or not self.place or not self._ours(frame):
+            return
+        self.again -= 1
+        if self.again == 0:
+            self.place += f", then {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
             raise KeyboardInterrupt
 
     @staticmethod
-    def _ours(path: str) -> bool:
+    def _ours(frame: FrameType) -> bool:
+        path = frame.f_code.co_filename
         return f"{os.sep}responses_ws{os.sep}" in path and f"{os.sep}testing{os.sep}" not in path
+
+
+Life = Callable[[WebSocket, ScriptedConnector], None]
 
 
 def play(transport: ScriptedTransport) -> None:
@@ -448,36 +490,132 @@ def stuck(ws: WebSocket, connector: ScriptedConnector) -> None:
     ask(ws, "two")
 
 
-@pytest.mark.parametrize("life", [healthy, lost, stuck])
-@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
-def test_anywhere(life, stride, monkeypatch):
-    """Wherever the interrupt falls, the object can be connected again and answers rightly."""
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for in vain is not waited for long."""
     # CPython drops an interrupt that falls into a finalizer, after saying so.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     monkeypatch.setattr(_connection, "RELEASE_SECONDS", 0.005)
-    timeouts = Timeouts(drain=0.001, close=0.000001)
-    for step in range(1, 10_000, stride):
-        connector = ScriptedConnector(play)
-        ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector, timeouts=timeouts)
-        interrupt = AtStep(step)
+
+
+class Led:
+    """A life that was broken into at a step.
+
+    :param by: makes of the WebSocket what is done at the step.
+    :param again: see :class:`AtStep`.
+    :param keeping: whether what came out is kept, with all that its traceback holds, as notebooks do.
+    :ivar place: where it was broken into; an empty string when the life was shorter.
+    :ivar kind: the class of what came out of it.
+    """
+
+    def __init__(
+        self,
+        life: Life,
+        step: int,
+        by: Callable[[WebSocket], Callable[[], object]] = lambda ws: press,
+        again: int | None = None,
+        keeping: bool = False,
+    ) -> None:
+        self.connector = ScriptedConnector(play)
+        timeouts = Timeouts(drain=0.001, close=0.000001)
+        self.ws = WebSocket(
+            "any", api_base="ws://localhost/v1", client_class=self.connector, timeouts=timeouts
+        )
+        self.kind: type[BaseException] | None = None
+        self.kept: BaseException | None = None
+        at_step = AtStep(step, by(self.ws), again)
+        Task(self._lead, life, at_step, keeping).result()
+        self.place = at_step.place
+
+    def _lead(self, life: Life, at_step: AtStep, keeping: bool) -> None:
         try:
-            sys.setprofile(interrupt)
-            try:
-                life(ws, connector)
-            finally:
-                sys.setprofile(None)
-        except KeyboardInterrupt:
-            pass
-        if not interrupt.place:
-            break
-        for transport in connector.transports:
+            with at_step.watching():
+                life(self.ws, self.connector)
+        except (KeyboardInterrupt, ResponsesWSError) as error:
+            self.kind = type(error)
+            self.kept = error if keeping else None
+
+    def check(self) -> None:
+        """The object can be connected again and answers rightly."""
+        for transport in self.connector.transports:
             play(transport)
         try:
-            with ws:
-                assert ask(ws, "after") == "after"
-        except ResponsesWSError as error:
-            raise AssertionError(f"after step {step}, {interrupt.place}") from error
+            Task(self._use).result()
+        except (ResponsesWSError, AssertionError) as error:
+            raise AssertionError(f"after {self.place}") from error
+        # A connecting that was interrupted twice may have left its reader to the server.
+        for transport in self.connector.transports:
+            transport.abort()
+
+    def _use(self) -> None:
+        with self.ws:
+            assert ask(self.ws, "after") == "after"
+
+
+LIVES = [healthy, lost, stuck]
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_anywhere(life, stride):
+    """Wherever the interrupt falls."""
+    for step in range(1, 10_000, stride):
+        led = Led(life, step)
+        led.check()
+        if not led.place:
+            break
     assert step > 100
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(("life", "keeping"), [(healthy, False), (stuck, False), (lost, False), (lost, True)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.slow)])
+def test_twice(life, stride, keeping):
+    """A second interrupt on the first one's way out."""
+    both = 0
+    for step in range(1, 10_000, stride):
+        led = Led(life, step, again=step % 11 + 1, keeping=keeping)
+        led.check()
+        both += "then" in led.place
+        if not led.place:
+            break
+    assert both
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_handler_that_disconnects(life, stride):
+    """As servers do at SIGTERM: the handler may come while this thread holds our lock."""
+    for step in range(1, 10_000, stride):
+        led = Led(life, step, by=lambda ws: ws.disconnect)
+        assert led.kind is None or issubclass(led.kind, ConnectionError), led.place
+        led.check()
+        if not led.place:
+            break
+    assert step > 100
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_interrupted_disconnect_loses_nobody():
+    """Whoever waited on the connection is told by the next disconnect at the latest."""
+    for step in range(1, 1000):
+        connector = ScriptedConnector()
+        ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector).connect()
+        waiting = Task(ask, ws)
+        wait_until_in(waiting.ident or 0, "wait_for")
+        at_step = AtStep(step)
+        with contextlib.suppress(KeyboardInterrupt), at_step.watching():
+            ws.disconnect()
+        ws.disconnect()
+        try:
+            assert isinstance(waiting.error(), ConnectionLost)
+        except AssertionError as error:
+            raise AssertionError(f"after {at_step.place}") from error
+        if not at_step.place:
+            break
+    assert step > 20
 
 
 class Finger:

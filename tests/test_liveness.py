@@ -91,7 +91,7 @@ def functions(name: str) -> set[str]:
 
 def disconnect_at_once(ws: WebSocket) -> None:
     began = time.monotonic()
-    ws.disconnect()
+    Task(ws.disconnect).result()
     assert time.monotonic() - began < AT_ONCE
     assert not ws.connected
 

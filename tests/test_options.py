@@ -29,7 +29,10 @@ from responses_ws import (
 from responses_ws.testing import Model, ScriptedConnector, ScriptedServer, accept, close, gate, refuse
 
 LOOPBACK = "ws://127.0.0.1:1/v1"
-SECONDS_THAT_CANNOT_BE = [0, 0.0, -1, -0.5, True, False, math.nan, math.inf, -math.inf, "5", [1]]
+SECONDS_THAT_CANNOT_BE = [
+    *(0, 0.0, -1, -0.5, True, False, math.nan, math.inf, -math.inf, "5", [1]),
+    *(1_000_001, 1e300, 10**400),
+]
 COUNTS_THAT_CANNOT_BE = [0, -1, True, False, math.nan, 1.5, "5", [1]]
 
 

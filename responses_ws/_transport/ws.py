@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -181,7 +182,7 @@ class SocketTransport:
             except BaseException as error:
                 # What followed would be swallowed by the half message.
                 self._mute = True
-                if isinstance(error, (OSError, ValueError)) and not isinstance(error, ResponsesWSError):
+                if self._is_of_the_socket(error):
                     raise ConnectionLost(
                         f"the connection broke while the request was sent ({type(error).__name__})",
                         close_code=NO_CLOSE_FRAME,
@@ -192,10 +193,16 @@ class SocketTransport:
                 self._deadline = NEVER
             self._flush(wait=True)
 
+    def _is_of_the_socket(self, error: BaseException) -> bool:
+        """Whether the socket failed. A signal handler may raise a TimeoutError too, which has no number."""
+        if isinstance(error, OSError):
+            return error.errno is not None
+        return isinstance(error, ValueError) and self._sock.fileno() < 0
+
     def _check_not_closing(self) -> None:
         """After our close frame no message may follow (RFC 6455, 5.5.1)."""
         if self._closing:
-            raise BrokenPipeError("the connection is being closed")
+            raise BrokenPipeError(errno.EPIPE, "the connection is being closed")
 
     @property
     def sending(self) -> bool:
@@ -231,9 +238,11 @@ class SocketTransport:
             try:
                 if not self._write_control(wait=wait):
                     return
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
                 # A pong that cannot leave must not hide the close frame that may lie in the buffer.
                 self._mute = True
+                if not self._is_of_the_socket(error):
+                    raise
             finally:
                 self._frame_lock.release()
 
@@ -284,7 +293,7 @@ class SocketTransport:
         try:
             with self._guard:
                 if self._aborted or self._mute:
-                    raise BrokenPipeError("the connection was ended by this side")
+                    raise BrokenPipeError(errno.EPIPE, "the connection was ended by this side")
                 return self._sock.send(view)
         except ssl.SSLWantReadError:
             # A renegotiation (TLS 1.2) goes on when the reader has read: ``poll`` for writing would not wait.
