@@ -25,6 +25,8 @@ LEVELS = {
     f"{PACKAGE}.content": 2,
     f"{PACKAGE}.tools": 2,
     f"{PACKAGE}._call": 3,
+    f"{PACKAGE}._http_call": 3,
+    f"{PACKAGE}._http_line": 3,
     f"{PACKAGE}._process": 3,
     f"{PACKAGE}._settings": 3,
     f"{PACKAGE}._source": 3,
@@ -38,6 +40,7 @@ LEVELS = {
     f"{PACKAGE}._chat_options": 4,
     f"{PACKAGE}._chat_state": 4,
     f"{PACKAGE}._chat_stream": 4,
+    f"{PACKAGE}.http_transport": 4,
     f"{PACKAGE}._conversation": 4,
     f"{PACKAGE}.chat": 5,
     f"{PACKAGE}._chat_session": 5,
@@ -53,8 +56,8 @@ LEVELS = {
 
 HOMES = {
     "websocket": {f"{PACKAGE}._transport.websocket_client"},
-    "requests": {f"{PACKAGE}._transport.net"},
-    "importlib": {TESTING},
+    "requests": {f"{PACKAGE}._transport.http", f"{PACKAGE}._transport.net"},
+    "importlib": {PACKAGE, TESTING},
 }
 """What only these modules may import: one file knows each library, and no test sees an import by name."""
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from responses_ws.errors import ConfigurationError, PayloadTooLarge
 
-__all__ = ["UNSET", "Unset", "build", "encode", "encode_steer", "stores"]
+__all__ = ["UNSET", "Unset", "build", "encode", "encode_http", "encode_steer", "stores"]
 
 CREATE = "response.create"
 STEER = "response.steer"
 NOT_ON_A_SOCKET = frozenset({"stream", "background"})
+ONLY_ON_A_SOCKET = frozenset({"type", "generate", "stream_id"})
 SHOWN = 5
 IMAGE_FIELDS = ("content", "output")
 
@@ -85,6 +86,28 @@ def encode(payload: Mapping[str, Any], *, max_bytes: int | None) -> bytes:
     return _message(CREATE, _sendable(payload), max_bytes)
 
 
+def encode_http(payload: Mapping[str, Any], *, stream: bool | None) -> bytes:
+    """The body of ``POST /responses`` for a payload, which is left as it is.
+
+    :param stream: whether to ask for an event stream; None asks for one unless the response is to run in the
+        background and the payload itself asks for none.
+
+    What only a socket knows (``type``, ``generate``, ``stream_id``) is left out, and so is every None at the
+    top level. There is no limit: those known are of sockets.
+
+    Raises :class:`ConfigurationError` naming the parameter that JSON or UTF-8 cannot express.
+    """
+    given = _checked(payload)
+    if stream is None:
+        stream = bool(given.get("stream") or not given.get("background"))
+    unknown = ONLY_ON_A_SOCKET if stream else ONLY_ON_A_SOCKET | {"stream_options"}
+    fields = {name: value for name, value in given.items() if value is not None and name not in unknown}
+    body = _dump({**fields, "stream": stream})
+    if body is None:
+        raise ConfigurationError(_fault(fields))
+    return body
+
+
 def encode_steer(
     previous_response_id: str, input: str | Sequence[Mapping[str, Any]], *, max_bytes: int | None
 ) -> bytes:
@@ -152,6 +175,10 @@ def _check_previous(previous_response_id: str | None, extra: Mapping[str, Any]) 
 
 def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a payload that go on the wire, without the type."""
+    return {name: value for name, value in _checked(payload).items() if _travels(name, value)}
+
+
+def _checked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(payload, Mapping):
         raise ConfigurationError(f"payload must be a mapping, not {type(payload).__name__}")
     for name in payload:
@@ -159,7 +186,7 @@ def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(f"payload has a key that is no str but {type(name).__name__}")
     if payload.get("type", CREATE) not in (CREATE, None):
         raise ConfigurationError(f"type must be {CREATE!r} or left out")
-    return {name: value for name, value in payload.items() if _travels(name, value)}
+    return payload
 
 
 def _travels(name: str, value: object) -> bool:

@@ -21,7 +21,7 @@ from responses_ws.errors import ConfigurationError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Proxy", "connect_request", "proxy_for", "proxy_secrets", "tls_context"]
+__all__ = ["Proxy", "connect_request", "proxy_for", "proxy_secrets", "redirect_host", "tls_context"]
 
 HTTP_PORT = 80
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -100,6 +100,14 @@ def tls_context() -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def redirect_host(location: str) -> str:
+    """The host that a header ``Location`` names, for the text of an error: redirects are not followed."""
+    try:
+        return urlsplit(location).hostname or "elsewhere"
+    except ValueError:
+        return "elsewhere"
 
 
 def _from_environment(url: str) -> Secret | None:

@@ -20,6 +20,7 @@ from responses_ws._core.frames import Opcode
 from responses_ws._core.headers import Masker
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.net import redirect_host
 from responses_ws.errors import HandshakeError
 
 __all__ = ["MAX_HEAD_BYTES", "encode_frame", "encode_message", "read_head", "refusal", "upgrade"]
@@ -189,18 +190,11 @@ def _refused(status: int, reason: str, headers: Mapping[str, str], body: bytes) 
     text = body.decode("utf-8", "replace")
     told = f"{status} {reason}".strip()
     if 300 <= status < 400:
-        host = _host(headers.get("location", ""))
+        host = redirect_host(headers.get("location", ""))
         message = f"the server redirects the upgrade to {host} ({told}); redirects are not followed"
     else:
         message = f"the server refused the upgrade: {told}"
     return HandshakeError(message, status=status, headers=headers, body=text)
-
-
-def _host(location: str) -> str:
-    try:
-        return urlsplit(location).hostname or "elsewhere"
-    except ValueError:
-        return "elsewhere"
 
 
 class _Body(io.RawIOBase):

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         begin_stream,
         end_stream,
         expect_request,
+        read_head,
         respond,
         stream_bytes,
     )
@@ -110,6 +111,7 @@ __all__ = [
     "raw",
     "raw_handshake",
     "read_bytes",
+    "read_head",
     "refuse",
     "repeat",
     "reset",

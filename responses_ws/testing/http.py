@@ -131,21 +131,23 @@ class HttpSide:
         framing: str = "length",
     ) -> None:
         """Send a whole answer. The connection stays open, unless it ends the body."""
-        self.request = None
         kept = {} if framing == "close" else KEEP_ALIVE
-        response = http_response(status, {**kept, **(headers or {})}, body, reason, framing)
-        self._connection.send_raw(response, kind="response")
+        self.answer(http_response(status, {**kept, **(headers or {})}, body, reason, framing))
         if framing == "close":
             self._connection.finish(notify=True)
 
     def begin_stream(self, headers: Mapping[str, str] | None = None, *, chunked: bool = True) -> None:
         """Send the head of an event stream; without ``chunked`` the end of the connection ends it."""
-        self.request = None
         framing = {**KEEP_ALIVE, "Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
         head = http_response(200, {**STREAM_HEADERS, **framing, **(headers or {})}, b"", None, "close")
         self.streaming = True
         self._chunked = chunked
-        self._connection.send_raw(head, kind="response")
+        self.answer(head)
+
+    def answer(self, data: bytes) -> None:
+        """Send any bytes as the answer, or its beginning."""
+        self.request = None
+        self._connection.send_raw(data, kind="response")
 
     def stream(self, data: bytes) -> None:
         """Send bytes of the event stream, as one chunk, after its head."""

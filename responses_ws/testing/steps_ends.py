@@ -80,7 +80,7 @@ class RawHandshake(Step):
     def play(self, connection: Connection) -> None:
         connection.take_request()
         if connection.http:
-            connection.send_raw(self.data, kind="response")
+            connection.http.answer(self.data)
         else:
             connection.answer(self.data)
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from responses_ws.testing.http import HttpSide
-from responses_ws.testing.interruptions import ScriptError
+from responses_ws.testing.interruptions import ClientGone, ScriptError
 from responses_ws.testing.matching import differences
 from responses_ws.testing.step import Step
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
 
-__all__ = ["begin_stream", "end_stream", "expect_request", "respond", "stream_bytes"]
+__all__ = ["begin_stream", "end_stream", "expect_request", "read_head", "respond", "stream_bytes"]
 
 
 def _http(connection: Connection) -> HttpSide:
@@ -63,6 +63,29 @@ def expect_request(
     :param headers: headers that it must have, names in lower case; a callable value is a predicate.
     """
     return ExpectRequest(method, path, body, dict(headers or {}))
+
+
+@dataclass(frozen=True)
+class ReadHead(Step):
+    count: int
+    opens = True
+    needs_client = True
+
+    def play(self, connection: Connection) -> None:
+        connection.read_request()
+        connection.answered = True
+        connection.pause(after=self.count)
+        connection.wait(lambda: connection.paused or connection.over)
+        if not connection.paused:
+            raise ClientGone
+
+
+def read_head(count: int = 0) -> Step:
+    """Read the head of the first request and ``count`` more bytes, then stop reading: a held upload.
+
+    What is sent afterwards is for :func:`raw`.
+    """
+    return ReadHead(count)
 
 
 @dataclass(frozen=True)

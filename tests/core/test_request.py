@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from responses_ws._core.request import UNSET, build, encode, stores
+from responses_ws._core.request import UNSET, build, encode, encode_http, stores
 from responses_ws.errors import ConfigurationError, Delivery, PayloadTooLarge
 
 SENTINEL = "sentinel-prompt"
@@ -301,3 +301,39 @@ def test_too_large_names_the_image_that_makes_up_most_of_an_item(item: Any, wher
 )
 def test_a_response_is_stored_unless_told_not_to(payload: dict[str, Any], kept: bool) -> None:
     assert stores(payload) is kept
+
+
+# -- over HTTP
+
+
+@pytest.mark.parametrize(
+    ("payload", "stream", "body"),
+    [
+        ({"model": "m"}, True, {"model": "m", "stream": True}),
+        ({"stream": False}, True, {"stream": True}),
+        ({"stream": True}, False, {"stream": False}),
+        ({}, None, {"stream": True}),
+        ({"background": True}, None, {"background": True, "stream": False}),
+        ({"background": True}, True, {"background": True, "stream": True}),
+        ({"background": True, "stream": True}, None, {"background": True, "stream": True}),
+        ({"background": False, "stream": False}, None, {"background": False, "stream": True}),
+        ({"type": "response.create", "generate": False, "stream_id": "a"}, True, {"stream": True}),
+        ({"previous_response_id": None, "tools": None, "user": ""}, True, {"user": "", "stream": True}),
+        ({"stream_options": {}}, True, {"stream_options": {}, "stream": True}),
+        ({"stream_options": {}}, False, {"stream": False}),
+        ({"new": [None, {"generate": None}]}, True, {"new": [None, {"generate": None}], "stream": True}),
+    ],
+)
+def test_the_body_over_http(payload: dict[str, Any], stream: bool | None, body: dict[str, Any]) -> None:
+    """What only a socket knows is left out, and every None at the top; the payload stays as it is."""
+    before = copy.deepcopy(payload)
+    assert json.loads(encode_http(payload, stream=stream)) == body
+    assert payload == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), "\ud800", cycle(), nested(100_000)])
+def test_what_cannot_be_sent_over_http_is_named(value: Any) -> None:
+    """As over a socket, without its value."""
+    with pytest.raises(ConfigurationError, match=r"^user(\[0\])? cannot be sent") as caught:
+        encode_http({"model": SENTINEL, "user": value}, stream=True)
+    assert SENTINEL not in str(caught.value)

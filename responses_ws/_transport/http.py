@@ -1,0 +1,136 @@
+"""The one file that knows requests: a connection that it keeps, for one request at a time.
+
+Only its adapter is used and no session, so that there is no ``.netrc``, no cookie and no redirect. The
+sockets are opened as those of WebSockets are: proxies, authorities and client certificates follow one rule.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+import urllib3.connection
+import urllib3.connectionpool
+
+from responses_ws._transport.http_wire import Reader, Wire
+
+__all__ = ["Line"]
+
+IDLE_SECONDS = 50.0
+"""After so long a connection is not used again. Servers and proxies end theirs after a minute or so, and of a
+request that meets that end nobody can say whether it was run."""
+MARGIN_SECONDS = 1.0
+
+
+class Line:
+    """A connection, with what the libraries need around it.
+
+    :ivar exchange: the :class:`Exchange` that it is used for, between :meth:`send` and :meth:`rest`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.exchange: Any = None
+        self._usable_until = 0.0
+        self._pool = _Pool(urlsplit(url).hostname or "", maxsize=1, line=self)
+        self._adapter = _Adapter(self._pool)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the server is likely to hold it still."""
+        return time.monotonic() < self._usable_until
+
+    def send(
+        self, exchange: object, method: str, url: str, headers: dict[str, str], body: bytes
+    ) -> requests.Response:
+        """Send a request and wait for the head of its answer."""
+        self.exchange = exchange
+        request = requests.Request(method, url, headers=headers, data=body or None).prepare()
+        return self._adapter.send(request, stream=True)
+
+    def rest(self, keep_alive: str) -> None:
+        """The exchange is over; the header ``Keep-Alive`` may say how long the server waits for another."""
+        self.exchange = None
+        self._usable_until = time.monotonic() + _idle_seconds(keep_alive)
+
+    def uses(self, sock: socket.socket) -> bool:
+        """Whether an exchange goes over this socket, which then closes it."""
+        return self.exchange is not None and self.exchange.wire.holds(sock)
+
+    def close(self) -> None:
+        """End the connection, if it is at rest."""
+        self._pool.close()
+
+
+def _idle_seconds(keep_alive: str) -> float:
+    for parameter in keep_alive.split(","):
+        name, _, value = parameter.strip().partition("=")
+        if name.lower() == "timeout" and value.isdecimal():
+            return min(IDLE_SECONDS, int(value) - MARGIN_SECONDS)
+    return IDLE_SECONDS
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """urllib3's connection, plain for every scheme: TLS is the socket's own affair."""
+
+    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._line = line
+
+    def connect(self) -> None:
+        self.sock = _Socket(self._line.exchange.new_socket(), self._line)
+
+    def getresponse(self) -> Any:
+        self._line.exchange.expect_answer()
+        return super().getresponse()
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """requests' adapter on one pool, whatever the address: it has one connection, to one service."""
+
+    def __init__(self, pool: _Pool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> _Pool:
+        return self._pool
+
+    def get_connection(self, *_: Any, **__: Any) -> _Pool:
+        return self._pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """The certificate was checked when the socket was opened."""
+
+
+class _Socket:
+    """A socket as http.client sees it: what goes through it goes through the wire of the exchange."""
+
+    def __init__(self, sock: socket.socket, line: Line) -> None:
+        self._sock = sock
+        self._line = line
+
+    def sendall(self, data: bytes) -> None:
+        self._line.exchange.wire.hold(self._sock)
+        self._line.exchange.wire.send(data)
+
+    def makefile(self, *_: Any) -> Reader:
+        wire: Wire = self._line.exchange.wire
+        return wire.reader
+
+    def settimeout(self, seconds: float | None) -> None:
+        """The wire has clocks of its own."""
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        # http.client closes it before it reads the rest of an answer that ends with its connection.
+        if not self._line.uses(self._sock):
+            self._sock.close()
