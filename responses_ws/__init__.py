@@ -1,6 +1,12 @@
-"""A blocking, thread-safe client for the Responses API over one persistent WebSocket."""
+"""A blocking, thread-safe client for the Responses API over one persistent WebSocket.
+
+What goes beyond one connection (``Chat``, ``Session``, ``tools``) is loaded on first use.
+"""
 
 from __future__ import annotations
+
+import importlib
+import typing
 
 from responses_ws import errors, streaming
 from responses_ws._core.endpoint import Endpoint
@@ -40,9 +46,21 @@ from responses_ws.messages import Chunk, Limits, Message, Steer, Timeouts, ToolC
 from responses_ws.stream import ResponseStream
 from responses_ws.websocket import WebSocket
 
+if typing.TYPE_CHECKING:
+    from responses_ws import tools
+    from responses_ws._chat_stream import ChatStream
+    from responses_ws._core.retry import Retry
+    from responses_ws._core.schema import Schema
+    from responses_ws.chat import Chat
+    from responses_ws.content import Audio, File, Image
+    from responses_ws.session import Session
+
 __all__ = [
+    "Audio",
     "AuthenticationError",
     "BadRequestError",
+    "Chat",
+    "ChatStream",
     "Chunk",
     "ConcurrencyError",
     "ConfigurationError",
@@ -52,7 +70,9 @@ __all__ = [
     "ContinuationLost",
     "Delivery",
     "Endpoint",
+    "File",
     "HandshakeError",
+    "Image",
     "IncompleteError",
     "Limits",
     "Message",
@@ -70,8 +90,11 @@ __all__ = [
     "ResponseStream",
     "ResponseTimeout",
     "ResponsesWSError",
+    "Retry",
+    "Schema",
     "SchemaError",
     "ServerError",
+    "Session",
     "Steer",
     "StreamLimitReached",
     "Timeouts",
@@ -83,4 +106,27 @@ __all__ = [
     "__version__",
     "errors",
     "streaming",
+    "tools",
 ]
+
+_LATER = {
+    "Audio": "content",
+    "Chat": "chat",
+    "ChatStream": "_chat_stream",
+    "File": "content",
+    "Image": "content",
+    "Retry": "_core.retry",
+    "Schema": "_core.schema",
+    "Session": "session",
+}
+"""Where the names live that are loaded on first use."""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "tools":
+        return importlib.import_module(f"{__name__}.tools")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -140,6 +140,7 @@ class Session:
 
     @property
     def retry(self) -> Retry:
+        """How often and how long one call tries."""
         return self._retry
 
     def call(self, payload: Mapping[str, Any], on_chunk: Callable[[Chunk], object] | None = None) -> Message:

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import types
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
@@ -15,12 +16,26 @@ from typing import Any
 import pytest
 
 import responses_ws
-from responses_ws import errors, messages, stream, streaming, testing, websocket
+from responses_ws import (
+    chat,
+    content,
+    errors,
+    messages,
+    session,
+    stream,
+    streaming,
+    testing,
+    tools,
+    websocket,
+)
 from responses_ws._core import endpoint
 from responses_ws._transport import base
 
-SUBMODULES = {"errors", "streaming"}
+SUBMODULES = {"errors", "streaming", "tools"}
 """Modules that are public by themselves."""
+
+BY_NAME = {"ChatStream", "Endpoint", "Retry", "Schema"}
+"""What is public of modules that are not."""
 
 MODULES = sorted(
     ["responses_ws", *(found.name for found in pkgutil.walk_packages(responses_ws.__path__, "responses_ws."))]
@@ -65,7 +80,10 @@ def test_the_top_level_is_what_the_public_modules_show() -> None:
         *messages.__all__,
         *stream.__all__,
         *websocket.__all__,
-        "Endpoint",
+        *session.__all__,
+        *chat.__all__,
+        *content.__all__,
+        *BY_NAME,
         "__version__",
         *SUBMODULES,
     }
@@ -74,6 +92,8 @@ def test_the_top_level_is_what_the_public_modules_show() -> None:
 
 def test_nothing_else_lies_around_at_the_top_level() -> None:
     """What completion offers is public, but for the modules themselves."""
+    for name in responses_ws.__all__:
+        getattr(responses_ws, name)  # some are loaded on first use
     found = {name for name, value in public(responses_ws) if not inspect.ismodule(value)}
     assert found - {"annotations"} == set(responses_ws.__all__) - SUBMODULES - {"__version__"}
 
@@ -113,10 +133,21 @@ def test_the_testing_package_shows_type_checkers_what_it_loads_later() -> None:
 
 def documented() -> Iterator[tuple[str, object]]:
     """Everything that a user may name, methods and properties included."""
-    for module in (responses_ws, errors, messages, stream, streaming, websocket, endpoint, testing):
+    for module in (
+        responses_ws,
+        content,
+        errors,
+        messages,
+        stream,
+        streaming,
+        tools,
+        websocket,
+        endpoint,
+        testing,
+    ):
         for name in module.__all__:
             value = getattr(module, name)
-            if isinstance(value, str):
+            if isinstance(value, str | types.UnionType):
                 continue
             yield f"{module.__name__}.{name}", value
             if inspect.isclass(value):
