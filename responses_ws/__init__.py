@@ -1,6 +1,6 @@
 """A blocking, thread-safe client for the Responses API over one persistent WebSocket.
 
-What goes beyond one connection (``Chat``, ``Session``, ``tools``) is loaded on first use.
+What goes beyond one connection (``Chat``, ``Session``, ``HTTPTransport``, ``tools``) is loaded on first use.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ if typing.TYPE_CHECKING:
     from responses_ws._core.schema import Schema
     from responses_ws.chat import Chat
     from responses_ws.content import Audio, File, Image
+    from responses_ws.http_transport import HTTPTransport
     from responses_ws.session import Session
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "Delivery",
     "Endpoint",
     "File",
+    "HTTPTransport",
     "HandshakeError",
     "Image",
     "IncompleteError",
@@ -114,6 +116,7 @@ _LATER = {
     "Chat": "chat",
     "ChatStream": "_chat_stream",
     "File": "content",
+    "HTTPTransport": "http_transport",
     "Image": "content",
     "Retry": "_core.retry",
     "Schema": "_core.schema",
