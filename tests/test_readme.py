@@ -23,7 +23,7 @@ import docutils.nodes
 import pytest
 
 import responses_ws
-from responses_ws import Limits, Timeouts, errors
+from responses_ws import Endpoint, Limits, Timeouts, errors
 from responses_ws.testing import Model, ScriptedServer, Step, close, default_reply, expect, send
 
 ROOT = Path(__file__).parent.parent
@@ -104,9 +104,11 @@ def test_the_code_is_of_known_kinds() -> None:
 
 
 def reply(items: list[dict[str, Any]], request: dict[str, Any]) -> Any:
-    """Use the tool that is offered, once; otherwise say what was seen."""
+    """Use the tool that is offered, once; fit the schema that is wanted; otherwise say what was seen."""
     if request.get("tools") and items[-1].get("role") == "user":
         return [{"type": "function_call", "name": "get_weather", "arguments": '{"city": "Oslo"}'}]
+    if request.get("text"):
+        return '{"name": "Oslo", "inhabitants": 724290}'
     return default_reply(items, request)
 
 
@@ -120,15 +122,30 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
 
 
 def run(block: Block) -> None:
-    exec(compile(block.text, f"README.rst, {block.section}", "exec"), {"__name__": "readme"})  # noqa: S102
+    code = compile(block.text, f"README.rst, {block.section}", "exec", dont_inherit=True)
+    exec(code, {"__name__": "readme"})  # noqa: S102
 
 
 SAID = {
-    "Start": ["You said: Hello!"],
+    "Start": ["You said: Hello!", "You said: Hello!"],
+    "Chat": ["You said: What is my name?. Before that: My name is Ada.."],
+    "Tools": [
+        "get_weather returned: 7 degrees and rain in Oslo.",
+        'call get_weather {"city": "Oslo"}\nget_weather returned: Error: the user refused the call: ask again',
+    ],
+    "Structured output": ["Oslo 724290"],
+    "Images, files and audio": [
+        "You said: What is this?.\nYou said: And that?. Before that: What is this?.\n"
+    ],
+    "Another process": ["You said: What is my name?. Before that: My name is Ada.."],
+    "Recovery": ["You said: What is the capital of Norway?."],
     "Streaming": ["You said: Tell me a story..\ncompleted 6", "You said: What is the capital of Norway?."],
     "Chaining and store": ["You said: What is my name?. Before that: My name is Ada..\nresp_"],
-    "Tools": ["get_weather returned: 7 degrees and rain in Oslo."],
+    "Tools by hand": ["get_weather returned: 7 degrees and rain in Oslo."],
     "Warmup": ["Instructions: You are a patient teacher.. You said: What is a socket?."],
+    "Steering": [""],
+    "The same over HTTP": ["You said: What is my name?. Before that: My name is Ada..completed\n"],
+    "A history of your own": ["You said: What is my name?. Before that: My name is Ada.."],
     "Errors": [""],
 }
 """What the examples print with the scripted model, block by block of a section."""
@@ -171,6 +188,23 @@ def test_the_warmup_example_warms_up(service: ScriptedServer) -> None:
     warm, asked = service.requests
     assert warm["generate"] is False
     assert asked["previous_response_id"].startswith("resp_")
+
+
+def test_the_steering_example_steers(service: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """The input goes to the running answer, and the text of its successor is the message."""
+    steered = {"type": "response.incomplete", "response": {"id": "resp_1", "status": "incomplete"}}
+    successor = {"type": "response.created", "response": {"id": "resp_2"}}
+    end = {"type": "response.completed", "response": {"id": "resp_2", "status": "completed"}}
+    service.connection(
+        expect(model="gpt-6"),
+        send(CREATED, DELTA),
+        expect(type="response.steer", previous_response_id="resp_1", input="Make it a limerick."),
+        send(steered, successor, {**DELTA, "delta": "There was"}, end),
+    )
+    scope: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(example("Steering").text, "README.rst", "exec", dont_inherit=True), scope)  # noqa: S102
+    scope["write"](Endpoint(f"{service.url}/responses", steering=True))
+    assert capsys.readouterr().out == "HelThere was\n committed There was\n"
 
 
 def error(status: int, code: str, **more: Any) -> dict[str, Any]:
@@ -289,14 +323,13 @@ def test_make_help_and_readme_name_the_same_targets() -> None:
 
 # -- the words
 
-NOT_YET = {"Chat", "Session", "HTTPTransport"}
 OF_OTHERS = {"Cookie", "False", "None", "Origin", "Response", "True"}
 
 
 def test_every_class_that_is_named_is_there() -> None:
-    """But for those of the section that says what is not."""
+    """But for those that are not ours."""
     words = {word for text in literals() for word in re.findall(r"\b[A-Z]\w*[a-z]\w*\b", text)}
-    assert {word for word in words if not hasattr(responses_ws, word)} == NOT_YET | (OF_OTHERS & words)
+    assert {word for word in words if not hasattr(responses_ws, word)} == OF_OTHERS & words
 
 
 BASES = {"Delivery", "ResponseError", "ResponsesWSError"}
