@@ -131,7 +131,7 @@ SAID = {
     "Chat": ["You said: What is my name?. Before that: My name is Ada.."],
     "Tools": [
         "get_weather returned: 7 degrees and rain in Oslo.",
-        'call get_weather {"city": "Oslo"}\nget_weather returned: Error: the user refused the call: ask again',
+        'call get_weather {"city": "Oslo"}\nget_weather returned: Error: the user refused the call: ask',
     ],
     "Structured output": ["Oslo 724290"],
     "Images, files and audio": [
