@@ -96,7 +96,9 @@ class HttpCall:
         """The events that come next; see :class:`Source`."""
         self._inside = True
         try:
-            return None if self.cancelled else self._next(Deadline(seconds))
+            found = None if self.cancelled else self._next(Deadline(seconds))
+            # Whoever left it has broken its connection, which is no loss.
+            return None if self.cancelled else found
         finally:
             self._leave()
 
@@ -136,9 +138,10 @@ class HttpCall:
             except ProtocolError as error:
                 self._end_with(error)
                 break
-            if event_type(event) != "error" and starts_response(event_type(event)):
+            status = terminal_status(event)
+            if status != "error" and starts_response(event_type(event)):
                 self._known = Delivery.STARTED
-            if terminal_status(event) is not None:
+            if status is not None:
                 return self._last(events, event, size)
             events.append(event)
         if events:

@@ -35,7 +35,9 @@ class Line:
     def __init__(self, url: str) -> None:
         self.exchange: Any = None
         self._usable_until = 0.0
-        self._pool = _Pool(urlsplit(url).hostname or "", maxsize=1, line=self)
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "wss" else 80)
+        self._pool = _Pool(parts.hostname or "", port, maxsize=1, line=self)
         self._adapter = _Adapter(self._pool)
 
     @property
