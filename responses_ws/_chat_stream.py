@@ -21,18 +21,20 @@ class Turn:
 
     :param lock: held while the turn lasts.
     :param wake: wakes what waits for tools.
-    :param leave: ends what waits for the begin of a response.
     :ivar response: the response that is running, or None.
-    :ivar asking: whether a request is on its way.
     """
 
-    def __init__(self, lock: threading.Lock, wake: Callable[[], None], leave: Callable[[], None]) -> None:
+    def __init__(self, lock: threading.Lock, wake: Callable[[], None]) -> None:
         self.response: ResponseStream | None = None
-        self.asking = False
         self.cancelled = False
         self._held = [lock]
         self._wake = wake
-        self._leave = leave
+
+    def follow(self, response: ResponseStream) -> None:
+        """A response begins; it has not connected yet."""
+        self.response = response
+        if self.cancelled:
+            response.cancel()
 
     def cancel(self) -> None:
         """End it: the thread that waits gets :class:`ResponseCancelled`. From any thread."""
@@ -40,10 +42,9 @@ class Turn:
         if not self._held:
             return
         self._wake()
-        if self.response is not None:
-            self.response.cancel()
-        elif self.asking:
-            self._leave()
+        response = self.response
+        if response is not None:
+            response.cancel()
 
     def check(self) -> None:
         """Raise :class:`ResponseCancelled` when it was cancelled."""

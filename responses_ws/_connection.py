@@ -79,15 +79,24 @@ class Connection:
 
     # -- connecting
 
-    def connect(self, connector: Connector, target: Target, deadline: Deadline, disconnects: int) -> Link:
+    def connect(
+        self,
+        connector: Connector,
+        target: Target,
+        deadline: Deadline,
+        disconnects: int,
+        given_up: Callable[[], bool] | None = None,
+    ) -> Link:
         """The open link, or a new one.
+
+        :param given_up: asked once :meth:`stop_dialing` can find the link, for one who came before.
 
         Raises :class:`ConcurrencyError` while another thread connects, :class:`ConnectionError` when there
         were more ``disconnects`` since the caller looked, and what the connector raises.
         """
         link = Link(self._max_age)
         try:
-            before = self._begin(link, disconnects)
+            before = self._begin(link, disconnects, given_up)
             if before is not None:
                 return before
             watch(self)
@@ -103,7 +112,7 @@ class Connection:
         logger.debug("connection %d is open", link.generation)
         return link
 
-    def _begin(self, link: Link, disconnects: int) -> Link | None:
+    def _begin(self, link: Link, disconnects: int, given_up: Callable[[], bool] | None) -> Link | None:
         """Make the link the one that is connecting, unless there is an open one, which is returned."""
         with self.lock:
             before = self.link
@@ -116,6 +125,8 @@ class Connection:
             self.generation += 1
             link.generation = self.generation
             self.dialing = link
+        if given_up is not None and given_up():
+            raise ConnectionError("connecting was given up")
         if before is not None:
             # A disconnect() is under way, or was interrupted.
             self._give_up(before, ConnectionLost(CLOSED))

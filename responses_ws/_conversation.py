@@ -129,7 +129,7 @@ class Conversation:
             raise ConnectionError("the chat is closed")
         if not self._lock.acquire(blocking=False):
             raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
-        self._turn = turn = Turn(self._lock, self._loop.wake, self.session.cancel)
+        self._turn = turn = Turn(self._lock, self._loop.wake)
         return turn
 
     def _start(
@@ -175,19 +175,15 @@ class Conversation:
         return message if self.waiting else _parsed(message, options)
 
     def _respond(self, turn: Turn, options: ChatOptions, items: list[Item]) -> ResponseStream:
-        new = [*self._loop.answers_for(items, options), *items]
-        turn.asking = True
-        try:
-            turn.check()
-            turn.response = response = self.session.respond(
-                self.ledger, new, options.fields(), transport=options.transport, on_usage=self._counter()
-            )
-        finally:
-            turn.asking = False
-        if turn.cancelled:
-            response.close()
-            turn.check()
-        return response
+        turn.check()
+        return self.session.respond(
+            self.ledger,
+            [*self._loop.answers_for(items, options), *items],
+            options.fields(),
+            transport=options.transport,
+            on_usage=self._counter(),
+            on_begin=turn.follow,
+        )
 
     def _read(self, turn: Turn, options: ChatOptions, response: ResponseStream) -> Steps:
         announced = AnnouncedCalls()

@@ -84,11 +84,18 @@ class Line:
             return None
         return latest
 
-    def send(self, compose: Compose, deadline: Deadline, leaving: Callable[[Call], None]) -> Sent:
+    def send(
+        self,
+        compose: Compose,
+        deadline: Deadline,
+        leaving: Callable[[Call], None],
+        given_up: Callable[[], bool],
+    ) -> Sent:
         """Send a request, on the open connection or on a new one.
 
         :param compose: asked again when another place than the expected one must be used.
         :param leaving: told of the call before its first byte leaves.
+        :param given_up: whether nobody wants it any more; true before :meth:`interrupt` is called.
 
         Raises :class:`ConcurrencyError` while another response is running, and what connecting and sending
         raise.
@@ -99,9 +106,9 @@ class Line:
             place = self.place
             message = compose(place)
             if connection.ready:
-                connection, call = self._renewed(connection, call, deadline)
+                connection, call = self._renewed(connection, call, deadline, given_up)
             self.reused = connection.ready
-            self._connect(connection, deadline)
+            self._connect(connection, deadline, given_up)
             if self.place != place:
                 message = compose(self.place)
             here = self._latest = (self._number, connection.generation, call.number)
@@ -167,7 +174,9 @@ class Line:
             # Another thread has replaced it meanwhile.
             connection.leave(call)
 
-    def _renewed(self, connection: Connection, call: Call, deadline: Deadline) -> tuple[Connection, Call]:
+    def _renewed(
+        self, connection: Connection, call: Call, deadline: Deadline, given_up: Callable[[], bool]
+    ) -> tuple[Connection, Call]:
         """The connection, or its successor when it is too old, or asleep for so long that it may be dead.
 
         The new one is open before the old one is let go: when there is none to be had, an old one still does.
@@ -178,7 +187,7 @@ class Line:
         successor, its_call = self._new_connection(), Call()
         self._successor = successor
         try:
-            self._connect(successor, deadline)
+            self._connect(successor, deadline, given_up)
             successor.open(its_call, None, deadline)
         except ResponsesWSError:
             successor.disconnect(None)
@@ -196,7 +205,7 @@ class Line:
         connection.retire("the machine has slept" if slept else "the connection reached its age")
         return successor, its_call
 
-    def _connect(self, connection: Connection, deadline: Deadline) -> None:
+    def _connect(self, connection: Connection, deadline: Deadline, given_up: Callable[[], bool]) -> None:
         """Make sure of an open connection. The key is asked for only when a new one is made."""
         disconnects = connection.disconnects
         if self._closed:
@@ -205,7 +214,8 @@ class Line:
             return
         seconds = deadline.remaining(self._settings.timeouts.connect)
         try:
-            connection.connect(self._connect_with(), self._settings.target(), Deadline(seconds), disconnects)
+            target = self._settings.target()
+            connection.connect(self._connect_with(), target, Deadline(seconds), disconnects, given_up)
         except ConnectionError as error:
             if deadline.expired:
                 raise overdue(deadline) from error

@@ -223,7 +223,9 @@ class Recovery:
     def _launch(self) -> None:
         self._launching = True
         try:
-            self._source, self._place = self._routes.line.send(self._compose, self._deadline, self._leaves)
+            self._source, self._place = self._routes.line.send(
+                self._compose, self._deadline, self._leaves, lambda: self.cancelled
+            )
         finally:
             self._launching = False
         if self.cancelled:

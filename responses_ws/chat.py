@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from responses_ws._transport.base import Connector
     from responses_ws.session import Session
 
-__all__ = ["Chat"]
+__all__ = ["Chat", "ChatStream"]
 
 OnChunk = Callable[[Chunk], object]
 

@@ -171,6 +171,7 @@ class Session:
         *,
         transport: TransportName | None = None,
         on_usage: OnUsage | None = None,
+        on_begin: Callable[[ResponseStream], object] | None = None,
     ) -> ResponseStream:
         """Take the next step of a conversation, which its ledger records once the response is completed.
 
@@ -178,11 +179,14 @@ class Session:
         :param fields: the rest of the payload, which may change from step to step.
         :param transport: for this step; None takes that of the session.
         :param on_usage: told of the requests of this step, besides the session's.
+        :param on_begin: called with the stream before anything is done for it, so that it can be cancelled
+            while it connects.
         :raises: what :meth:`call` raises; :class:`ConfigurationError` when a call has no output or two.
         """
         if transport is not None:
             _check_transport(transport)
-        return self._begin(ledger.step(items, fields), transport or self._transport, on_usage)
+        step = ledger.step(items, fields)
+        return self._begin(step, transport or self._transport, on_usage=on_usage, on_begin=on_begin)
 
     def cancel(self) -> None:
         """Stop what is running, also while it connects or pauses: its thread gets
@@ -232,7 +236,14 @@ class Session:
         made._set_up(settings, connector, "auto", retry, None)
         return made
 
-    def _begin(self, turn: Turn, transport: TransportName, on_usage: OnUsage | None = None) -> ResponseStream:
+    def _begin(
+        self,
+        turn: Turn,
+        transport: TransportName,
+        *,
+        on_usage: OnUsage | None = None,
+        on_begin: Callable[[ResponseStream], object] | None = None,
+    ) -> ResponseStream:
         if self._closed:
             raise ConnectionError("the session is closed")
         accounts = self._accounts
@@ -252,6 +263,8 @@ class Session:
         )
         recovery.follow(stream)
         self._note(stream)
+        if on_begin is not None:
+            on_begin(stream)
         recovery.start()
         return stream
 

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from typing import Any
 
 import pytest
 from chatting import add, calling, chat, meant, seen
-from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event
+from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event, until
 from test_fork import Child
 
 from responses_ws import (
@@ -32,7 +33,7 @@ from responses_ws._core.retry import Retry
 from responses_ws.chat import Chat
 from responses_ws.content import Image
 from responses_ws.session import Session
-from responses_ws.testing import Model, ScriptedServer, close, expect, gate, mark, run, send
+from responses_ws.testing import Model, ScriptedServer, close, expect, gate, hang, mark, run, send
 from responses_ws.tools import tool
 
 PNG = b"\x89PNG\r\n\x1a\n----"
@@ -492,6 +493,34 @@ def test_another_thread_may_cancel_an_answer(by):
             server.open("on")
             assert talk.items == []
             talk.ask("two")
+
+
+@pytest.mark.parametrize("start", [lambda talk: talk.ask("one"), lambda talk: talk.stream("one")])
+def test_another_thread_may_cancel_what_still_connects(start):
+    """At once, and not when the connection has been made or has timed out."""
+    with ScriptedServer() as server:
+        server.connection(hang())
+        with chat(server) as talk:
+            waiting = Task(start, talk)
+            until(lambda: server.connections and server.connections[0].path)
+            before = time.monotonic()
+            talk.cancel()
+            assert isinstance(waiting.error(), ResponseCancelled)
+            assert time.monotonic() - before < SECONDS / 2
+
+
+def test_what_is_cancelled_before_it_dials_does_not_dial(server):
+    """Here the word comes while the key is asked for, when there is nothing to abort yet."""
+
+    def key() -> str:
+        talk.cancel()
+        return KEY
+
+    with chat(server, api_key=key) as talk:
+        with pytest.raises(ResponseCancelled):
+            talk.ask("one")
+        assert talk.items == []
+    assert server.connections == []
 
 
 def test_another_thread_may_cancel_the_tools(server, model):
