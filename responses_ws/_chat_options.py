@@ -111,6 +111,10 @@ class ChatOptions:
         del fields["input"]
         return fields
 
+    def to_compact(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """The request to compact these items."""
+        return {"model": self.model, "instructions": self.instructions, "input": items}
+
 
 def as_schema(given: Any) -> Schema | None:
     """The schema for a type; None and a ready schema are what they are."""

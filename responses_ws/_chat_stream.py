@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from responses_ws.errors import ResponseCancelled, ResponsesWSError, bare
-from responses_ws.messages import Chunk, Message
+from responses_ws.errors import ConnectionError, ResponseCancelled, ResponsesWSError, bare
+from responses_ws.messages import Chunk, Message, Steer
 
 if TYPE_CHECKING:
     from responses_ws.stream import ResponseStream
@@ -116,6 +116,16 @@ class ChatStream:
                 if on_chunk is not None:
                     on_chunk(chunk)
             return self.message
+
+    def steer(self, input: str | Sequence[Mapping[str, Any]]) -> Steer:
+        """Give the response that is running more input; see :meth:`ResponseStream.steer`. From any thread.
+
+        Raises :class:`ConnectionError` while none is running, and what that method raises.
+        """
+        response = self._turn.response
+        if response is None:
+            raise ConnectionError("steer: no response is running")
+        return response.steer(input)
 
     def cancel(self) -> None:
         """Stop, if it is not over. Another thread that waits gets :class:`ResponseCancelled`; in the thread

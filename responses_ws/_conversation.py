@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_stream import ChatStream, Turn
+from responses_ws._core.continuation import Form
 from responses_ws._core.items import Item
 from responses_ws._core.tally import total
 from responses_ws._core.transcript import AnnouncedCalls, messages_of
@@ -116,9 +117,15 @@ class Conversation:
         finally:
             turn.end()
 
-    def count(self, usage: Usage) -> None:
-        """Add tokens that were spent in another way."""
-        self._counts.append(usage)
+    def compact(self, options: ChatOptions) -> None:
+        """Let the service shorten the history."""
+        with self.alone():
+            if self.waiting:
+                raise ConfigurationError("compact: calls wait for their outputs; run_tools() first")
+            if not self.ledger.items:
+                return
+            payload = options.to_compact(self.ledger.step((), {}).request(None, Form.WHOLE).payload["input"])
+            self.ledger.replace(self.session.compact(payload, on_usage=self._counter()).output)
 
     # -- inside
 

@@ -40,25 +40,32 @@ class HttpLine:
         )
 
     def request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, *, deadline: Deadline
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: bytes = b"",
+        deadline: Deadline,
     ) -> Event:
         """Make a request that is answered as JSON; an empty answer is an empty object.
 
         :param path: what follows ``/responses`` in the address, quoted.
+        :param body: JSON, or nothing.
 
         Raises :class:`ConnectionError`, and the :class:`ResponseError` that a status stands for.
         """
-        exchange = self._exchange(b"", deadline)
+        exchange = self._exchange(body, deadline)
         try:
             exchange.open(method, self._url(path, query))
-            body = exchange.read_all(self._settings.limits.max_message_bytes)
+            answer = exchange.read_all(self._settings.limits.max_message_bytes)
         except BaseException:
             exchange.abort()
             exchange.close()
             raise
         if not exchange.release():
             exchange.close()
-        return parse(body) if body.strip() else {}
+        return parse(answer) if answer.strip() else {}
 
     def close(self) -> None:
         """Close the connections at rest."""

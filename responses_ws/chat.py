@@ -277,6 +277,18 @@ class Chat:
         made = as_schema(schema)
         return self._set(lambda options: options.but(schema=made))
 
+    def compact(self) -> Chat:
+        """Let the service shorten the history, which goes on from what it makes of it. The chat itself.
+
+        What the user said stays readable, the rest becomes an item that only the service can read. The
+        request goes over HTTP (``POST /responses/compact``), and the next one begins a new chain. With
+        ``with_params(compact_threshold=...)`` the service compacts by itself, and keeps the chain.
+
+        :raises: what :meth:`ask` raises; :class:`ConfigurationError` while calls wait for their outputs.
+        """
+        self._conversation.compact(self._options)
+        return self
+
     # -- another one
 
     def fork(self) -> Chat:

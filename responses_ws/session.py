@@ -13,16 +13,19 @@ from responses_ws._core.continuation import Ledger
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.extension import Checkpoints
 from responses_ws._core.options import check_callable, check_method, check_type
+from responses_ws._core.request import encode_compact
 from responses_ws._core.retry import Retry
+from responses_ws._http_line import HttpLine
 from responses_ws._line import Line
 from responses_ws._recovery import Recovery, Routes, TransportName, Turn
 from responses_ws._settings import Credentials, Settings
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline
-from responses_ws._usage import Accounts, OnUsage
-from responses_ws.errors import ConfigurationError, ConnectionError
+from responses_ws._usage import Accounts, OnUsage, Ticket
+from responses_ws.errors import ConfigurationError, ConnectionError, Delivery, ProtocolError
 from responses_ws.messages import Chunk, Limits, Message, Timeouts
 from responses_ws.stream import ResponseStream
+from responses_ws.streaming import StreamAccumulator, build_chunk
 
 if TYPE_CHECKING:
     import ssl
@@ -187,6 +190,37 @@ class Session:
             _check_transport(transport)
         step = ledger.step(items, fields)
         return self._begin(step, transport or self._transport, on_usage=on_usage, on_begin=on_begin)
+
+    def compact(self, payload: Mapping[str, Any], *, on_usage: OnUsage | None = None) -> Message:
+        """Have a history compacted (``POST /responses/compact``, over HTTP whatever the transport).
+
+        :param payload: ``model``, the history as ``input``, and ``instructions`` if there are any.
+        :param on_usage: told of it, besides the session's.
+        :return: its ``output`` begins a new chain in place of the history, and is taken as it is. Its
+            ``response_id`` names nothing that could be continued.
+        :raises: what :meth:`call` raises. Nothing is sent again.
+        """
+        if self._closed:
+            raise ConnectionError("the session is closed")
+        line = HttpLine(self._settings)
+        try:
+            answer = line.request(
+                "POST",
+                "/compact",
+                body=encode_compact(payload),
+                deadline=Deadline(self._settings.timeouts.total),
+            )
+        finally:
+            line.close()
+        ended = {"type": "response.completed", "response": answer}
+        Ticket(told for told in (self._on_usage, on_usage) if told is not None).settle(ended)
+        accumulator = StreamAccumulator()
+        accumulator.add(build_chunk(ended))
+        message = accumulator.to_message()
+        message.transport = "http"
+        if not message.output:
+            raise ProtocolError("the server's answer has no output", delivery=Delivery.STARTED)
+        return message
 
     def cancel(self) -> None:
         """Stop what is running, also while it connects or pauses: its thread gets

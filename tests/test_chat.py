@@ -23,6 +23,9 @@ from responses_ws import (
     ConfigurationError,
     ConnectionError,
     ConnectionLost,
+    Endpoint,
+    NotFoundError,
+    ProtocolError,
     ResponseCancelled,
     ServerError,
     ToolError,
@@ -33,7 +36,19 @@ from responses_ws._core.retry import Retry
 from responses_ws.chat import Chat
 from responses_ws.content import Image
 from responses_ws.session import Session
-from responses_ws.testing import Model, ScriptedServer, close, expect, gate, hang, mark, run, send
+from responses_ws.testing import (
+    Model,
+    ScriptedServer,
+    close,
+    expect,
+    expect_request,
+    gate,
+    hang,
+    mark,
+    respond,
+    run,
+    send,
+)
 from responses_ws.tools import tool
 
 PNG = b"\x89PNG\r\n\x1a\n----"
@@ -720,6 +735,90 @@ def test_usage_is_added_up(server):
         assert told[-1] == (answer.usage, answer.response_id)
         assert talk.usage.input_tokens == sum(usage.input_tokens for usage, _ in told)
         assert talk.usage.cache_creation_tokens is None  # the model does not tell it
+
+
+# -- compacting
+
+
+def test_a_history_can_be_compacted(server, model):
+    """It begins a new chain: what the user said, and an item in place of the rest."""
+    told = []
+    with chat(server, tools=[add], on_usage=lambda usage, response_id: told.append(usage)) as talk:
+        talk.ask(calling("add", **OPEN))
+        assert talk.compact() is talk
+        assert [item["type"] for item in talk.items] == ["message", "compaction"]
+        assert talk.last_response_id is None
+        assert talk.ask("and now?").content.startswith("You said: and now?. Before that: call add")
+        talk.ask("thanks")
+        assert meant(seen(model, talk)) == meant(talk.items)
+        assert talk.usage.input_tokens == sum(usage.input_tokens for usage in told)
+    assert len(told) == 5
+    asked = [request for request in server.requests if request.get("type") == "response.create"]
+    assert [len(request["input"]) for request in asked] == [1, 1, 3, 1]
+    assert "previous_response_id" not in asked[2]
+
+
+def test_compacting_wants_a_history_that_is_whole(server):
+    """An empty one is left alone; one with open calls is refused."""
+    with chat(server, tools=[add]) as talk:
+        talk.compact()
+        talk.step(calling("add", **OPEN))
+        with pytest.raises(ConfigurationError, match="compact: calls wait for their outputs"):
+            talk.compact()
+        talk.run_tools()
+        talk.compact()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (404, {"error": {"message": "no such address"}}, NotFoundError),
+        (500, {"error": {"message": "not today"}}, ServerError),
+        (200, {"id": "resp_1", "object": "response.compaction"}, ProtocolError),
+    ],
+)
+def test_what_cannot_be_compacted_stays_as_it_is(status, body, error):
+    """The service may not know how."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(*answer("resp_1", "one")), expect(), send(*answer("resp_2", "two")))
+        server.connection(expect_request("POST", "/v1/responses/compact"), respond(status, body=body))
+        with chat(server) as talk:
+            talk.ask("hi")
+            before = talk.items
+            with pytest.raises(error):
+                talk.compact()
+            assert talk.items == before
+            talk.ask("go on")
+
+
+# -- steering
+
+
+def test_a_running_answer_can_be_given_more_input():
+    """The input and both answers are in the history; the stream goes on with the second."""
+    steer = {"id": "steer_1", "previous_response_id": "resp_1"}
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("one", "msg_1")),
+            expect(type="response.steer", previous_response_id="resp_1", input="shorter"),
+            send({"type": "response.steer.accepted", "steer": steer}),
+            send(completed("resp_1"), *answer("resp_2", "two")),
+        )
+        with chat(server, endpoint=Endpoint(f"{server.url}/responses", steering=True)) as talk:
+            stream = talk.stream("hi")
+            pieces = stream.text
+            assert next(pieces) == "one"
+            stream.steer("shorter")
+            assert list(pieces) == ["two"]
+            assert said(talk) == [
+                ("user", "hi"),
+                ("assistant", "one"),
+                ("user", "shorter"),
+                ("assistant", "two"),
+            ]
+            with pytest.raises(ConnectionError, match="no response is running"):
+                stream.steer("longer")
 
 
 # -- forks

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from responses_ws.errors import ConfigurationError, PayloadTooLarge
 
-__all__ = ["UNSET", "Unset", "build", "encode", "encode_http", "encode_steer", "stores"]
+__all__ = ["UNSET", "Unset", "build", "encode", "encode_compact", "encode_http", "encode_steer", "stores"]
 
 CREATE = "response.create"
 STEER = "response.steer"
@@ -103,6 +103,15 @@ def encode_http(payload: Mapping[str, Any], *, stream: bool | None) -> bytes:
     unknown = ONLY_ON_A_SOCKET if stream else ONLY_ON_A_SOCKET | {"stream_options"}
     fields = {name: value for name, value in given.items() if value is not None and name not in unknown}
     body = _dump({**fields, "stream": stream})
+    if body is None:
+        raise ConfigurationError(_fault(fields))
+    return body
+
+
+def encode_compact(payload: Mapping[str, Any]) -> bytes:
+    """The body of ``POST /responses/compact``, without what is None. Raises :class:`ConfigurationError`."""
+    fields = {name: value for name, value in _checked(payload).items() if value is not None}
+    body = _dump(fields)
     if body is None:
         raise ConfigurationError(_fault(fields))
     return body

@@ -254,6 +254,15 @@ class Model:
             self._find(response_id)
             return self._made[response_id].input
 
+    def compact(self, request: Item) -> Item:
+        """A history made short: what the user said, and one item that stands for all else."""
+        items = items_of(request.get("input"))
+        check_calls(items)
+        kept = [item for item in items if item.get("role") == "user"]
+        output = [*kept, {"type": "compaction", "id": new_id("cmp"), "encrypted_content": new_id("sealed")}]
+        counts = usage(items, [], output)
+        return {"id": new_id("resp"), "object": "response.compaction", "output": output, "usage": counts}
+
     def _find(self, response_id: str) -> None:
         if response_id in self._forgotten or response_id not in self._stored:
             raise not_found(response_id)

@@ -20,6 +20,7 @@ __all__ = ["serve_request"]
 
 ROUTES = (
     ("POST", r"/responses$", "create"),
+    ("POST", r"/responses/compact$", "compact"),
     ("GET", r"/responses/([^/]+)$", "retrieve"),
     ("DELETE", r"/responses/([^/]+)$", "delete"),
     ("POST", r"/responses/([^/]+)/cancel$", "cancel"),
@@ -37,6 +38,8 @@ def serve_request(model: Model, side: HttpSide, request: HttpRequest) -> None:
         action, response_id = _route(request)
         if action == "create":
             _create(model, side, _body(request), headers)
+        elif action == "compact":
+            side.respond(200, headers, model.compact(_body(request)))
         else:
             side.respond(200, headers, _about(model, action, response_id, request.query))
     except Refusal as refusal:
