@@ -45,6 +45,7 @@ from responses_ws.testing import (
     expect,
     expect_gone,
     gate,
+    mark,
     optional,
     ping,
     read_bytes,
@@ -333,7 +334,7 @@ ANSWERS: dict[str, list[Event]] = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_every_answer_is_the_same(name: str) -> None:
     """Chunk by chunk, and as a message."""
-    found = on_both(send(*ANSWERS[name]))
+    found = on_both(send(*ANSWERS[name]), expect_gone())
     assert found.error is None
     assert found.message is not None
     sent = json.loads(json.dumps(ANSWERS[name]))
@@ -343,7 +344,8 @@ def test_every_answer_is_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", ["text", "interleaved calls", "much", "unknown events"])
 def test_every_answer_is_the_same_over_tls(name: str) -> None:
     """Nothing above the transport can tell."""
-    assert on_both(send(*ANSWERS[name]), tls=True) == on_both(send(*ANSWERS[name]))
+    steps = [send(*ANSWERS[name]), expect_gone()]
+    assert on_both(*steps, tls=True) == on_both(*steps)
 
 
 # -- errors
@@ -387,7 +389,7 @@ ERRORS: dict[str, Event] = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_every_error_is_the_same(name: str, position: str) -> None:
     """Class, fields, text, the part received, and how far the request had come."""
-    found = on_both(send(*(BEGUN if position == "later" else []), ERRORS[name]))
+    found = on_both(send(*(BEGUN if position == "later" else []), ERRORS[name]), expect_gone())
     assert found.error is not None
     assert found.chain is None
     begun = position == "later" or name.startswith("failed")
@@ -658,17 +660,17 @@ def test_a_stored_conversation_goes_on_over_the_other(order: tuple[str, str], se
     assert third.content == "You said: three. Before that: one; two."
 
 
-def test_one_response_runs_at_a_time(client: Client, server: ScriptedServer) -> None:
+def test_one_response_runs_at_a_time(transport: str, server: ScriptedServer) -> None:
     """The second is refused, and the first does not notice."""
-    server.model.before_event = lambda event: None  # type: ignore[union-attr]
-    stream = client.stream(**ASK)
-    chunks = iter(stream)
-    next(chunks)
-    with pytest.raises(ConcurrencyError):
-        client.create_response(**ASK)
-    assert client.in_flight
-    assert "".join(chunk.content or "" for chunk in chunks) == "You said: hi."
-    assert not client.in_flight
+    server.connection(expect(), send(*BEGUN), gate("go"), send(DONE), serve())
+    with using(transport, server) as client:
+        stream = client.stream(**ASK)
+        with pytest.raises(ConcurrencyError):
+            client.create_response(**ASK)
+        assert client.in_flight
+        server.open("go")
+        assert stream.message.content == "one"
+        assert not client.in_flight
 
 
 # -- leaving
@@ -755,7 +757,7 @@ def by_timeout(client: Client) -> None:
 
 
 def by_interrupt(client: Client) -> None:
-    waits = "wait_for" if isinstance(client, WebSocket) else "_receive"
+    waits = "wait_for" if isinstance(client, WebSocket) else "receive"
     interrupted(lambda: client.create_response(**ASK), caller_is_in("_fetch", waits))
 
 
@@ -799,7 +801,7 @@ def test_an_interrupt_while_the_answer_has_not_begun(transport: str, server: Scr
     """Ctrl-C comes out at once before the first event too."""
     server.connection(expect(), gate("left"), optional(send(*BEGUN, DONE)), serve())
     with using(transport, server) as client:
-        waits = "wait_for" if transport == "websocket" else "_receive"
+        waits = "wait_for" if transport == "websocket" else "receive"
         interrupted(lambda: client.create_response(**ASK), caller_is_in(waits))
         server.open("left")
         assert client.create_response(model="m", input="next").content == "You said: next."
@@ -809,12 +811,15 @@ def test_an_interrupt_while_a_large_request_is_sent(transport: str) -> None:
     """Half a request is never followed by another on its connection."""
     with ScriptedServer(model=Model(), receive_buffer=4096) as server:
         held = read_bytes(1000) if transport == "websocket" else read_head(1000)
-        server.connection(held, expect_gone())
+        server.connection(held, mark("held"), expect_gone())
         limits = Limits(max_request_bytes=None)
         with using(transport, server, limits=limits) as client:
             big = {"model": "m", "input": "x" * 20_000_000}
             sends = "_write" if transport == "websocket" else "_send"
-            interrupted(lambda: client.create_response(**big), caller_is_in(sends))
+            interrupted(
+                lambda: client.create_response(**big),
+                lambda: (server.wait_for("held"), caller_is_in(sends)()),
+            )
             assert client.create_response(model="m", input="next").content == "You said: next."
 
 

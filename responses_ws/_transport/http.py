@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import time
+import weakref
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ import requests.adapters
 import urllib3.connection
 import urllib3.connectionpool
 
-from responses_ws._transport.http_wire import Reader, Wire
+from responses_ws._transport.http_wire import Reader
 
 __all__ = ["Line"]
 
@@ -29,16 +31,21 @@ MARGIN_SECONDS = 1.0
 class Line:
     """A connection, with what the libraries need around it.
 
-    :ivar exchange: the :class:`Exchange` that it is used for, between :meth:`send` and :meth:`rest`.
+    It does not keep its exchange alive: who forgets that closes the connection.
     """
 
     def __init__(self, url: str) -> None:
-        self.exchange: Any = None
+        self._exchange: Callable[[], Any] = _nobody
         self._usable_until = 0.0
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "wss" else 80)
         self._pool = _Pool(parts.hostname or "", port, maxsize=1, line=self)
         self._adapter = _Adapter(self._pool)
+
+    @property
+    def exchange(self) -> Any:
+        """The :class:`Exchange` that it is used for, between :meth:`send` and :meth:`rest`; else None."""
+        return self._exchange()
 
     @property
     def fresh(self) -> bool:
@@ -49,22 +56,27 @@ class Line:
         self, exchange: object, method: str, url: str, headers: dict[str, str], body: bytes
     ) -> requests.Response:
         """Send a request and wait for the head of its answer."""
-        self.exchange = exchange
+        self._exchange = weakref.ref(exchange)
         request = requests.Request(method, url, headers=headers, data=body or None).prepare()
         return self._adapter.send(request, stream=True)
 
     def rest(self, keep_alive: str) -> None:
         """The exchange is over; the header ``Keep-Alive`` may say how long the server waits for another."""
-        self.exchange = None
+        self._exchange = _nobody
         self._usable_until = time.monotonic() + _idle_seconds(keep_alive)
 
     def uses(self, sock: socket.socket) -> bool:
         """Whether an exchange goes over this socket, which then closes it."""
-        return self.exchange is not None and self.exchange.wire.holds(sock)
+        exchange = self.exchange
+        return exchange is not None and exchange.wire.holds(sock)
 
     def close(self) -> None:
         """End the connection, if it is at rest."""
         self._pool.close()
+
+
+def _nobody() -> None:
+    """The exchange of a line at rest."""
 
 
 def _idle_seconds(keep_alive: str) -> float:
@@ -123,8 +135,8 @@ class _Socket:
         self._line.exchange.wire.send(data)
 
     def makefile(self, *_: Any) -> Reader:
-        wire: Wire = self._line.exchange.wire
-        return wire.reader
+        reader: Reader = self._line.exchange.reader
+        return reader
 
     def settimeout(self, seconds: float | None) -> None:
         """The wire has clocks of its own."""

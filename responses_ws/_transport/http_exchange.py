@@ -20,7 +20,7 @@ from responses_ws._transport import net
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._transport.http import Line
-from responses_ws._transport.http_wire import NothingYetError, Wire
+from responses_ws._transport.http_wire import NothingYetError, Reader, Wire
 from responses_ws.errors import (
     ConnectionLost,
     Delivery,
@@ -104,6 +104,7 @@ class Exchange:
     :param deadline: of the whole call.
     :param response_timeout: seconds that the head of the answer may take, and each wait of :meth:`read_all`.
     :ivar wire: its socket.
+    :ivar reader: what is read from it.
     :ivar status: of the answer.
     :ivar headers: of the answer, names in lower case, secrets masked.
     :ivar delivery: NOT_SENT, UNKNOWN once the last byte has left, REJECTED by a status.
@@ -129,6 +130,7 @@ class Exchange:
         ours = {name.lower() for name in HEADERS}
         secret = {name: value for name, value in target.headers.items() if name.lower() not in ours}
         self.wire = Wire(client.prepared(target), deadline, secret, len(body))
+        self.reader = Reader(self.wire.receive)
         self._line: Line | None = None
         self._raw: Any = None
         self._body: http.client.HTTPResponse | None = None
@@ -207,7 +209,7 @@ class Exchange:
         :attr:`whole`. Raises :class:`ConnectionLost` when the connection breaks.
         """
         self.wire.clock = Deadline(seconds)
-        body, reader = self._body, self.wire.reader
+        body, reader = self._body, self.reader
         if body is None:
             return bytes(self._raw.read(READ_BYTES))
         chunk = body.chunk_left
@@ -270,13 +272,17 @@ class Exchange:
         if data is None:
             return False
         reusable = body is not None and body.isclosed() and not body.will_close and self.whole
-        if data or not reusable or not self.wire.let_go():
+        if data or not reusable or self.reader.waiting:
             self.close()
-        else:
-            self._line = None
-            self._raw.release_conn()
-            line.rest(self.headers.get("keep-alive", ""))
+            return True
+        self._line = None
+        free = self.wire.let_go()
+        self._raw.release_conn()
+        line.rest(self.headers.get("keep-alive", ""))
+        if free:
             self._client.keep(line)
+        else:
+            line.close()
         return True
 
     def abort(self) -> None:

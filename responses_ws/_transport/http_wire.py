@@ -59,7 +59,6 @@ class Wire:
         self.sent_at: float | None = None
         self.failure: ResponsesWSError | None = None
         self.aborted = False
-        self.reader = Reader(self._receive)
         self._target = target
         self._deadline = deadline
         self._secret_headers = secret_headers
@@ -99,12 +98,12 @@ class Wire:
         return self._sock is sock
 
     def let_go(self) -> bool:
-        """The exchange is over; whether its socket can be used again.
+        """The exchange is over; whether nobody has aborted it.
 
         An abort that comes later finds no socket, and one that came before is seen here.
         """
         self._sock = None
-        return not self.aborted and not self.reader.waiting
+        return not self.aborted
 
     def abort(self) -> None:
         """End it, whatever it is doing. Takes no lock and never blocks: safe in a finalizer.
@@ -187,7 +186,7 @@ class Wire:
         """The request is out; the head of the answer may take so long. Less when it could not be sent."""
         self.clock = Deadline(LAST_WORD_SECONDS if self._stuck else self._deadline.remaining(seconds))
 
-    def _receive(self) -> bytes:
+    def receive(self) -> bytes:
         """Read once, waiting as long as the clock allows; an empty string at the end."""
         while True:
             sock = self._checked()
@@ -229,6 +228,9 @@ class Reader(io.BufferedIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def flush(self) -> None:
+        """There is nothing to write, also after the end, when a finalizer may ask for it."""
 
     def read1(self, size: int = -1) -> bytes:
         if size and not self.waiting:

@@ -292,9 +292,9 @@ def test_a_body_without_its_length(client):
     server = ScriptedServer().start()
     server.connection(expect())
     connection = client(server)
-    connection.request(
-        "POST", PATH, iter([b"{}"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
-    )
+    connection.putrequest("POST", PATH)
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
     assert connection.getresponse().status == 411
     server.close()
     with pytest.raises(AssertionError, match="without Content-Length"):
