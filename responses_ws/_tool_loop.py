@@ -83,6 +83,7 @@ class ToolLoop:
 
         Raises what the approval hook raises, and :class:`ToolError` for a tool that is to raise.
         """
+        self.prune()
         ready = []
         for call in self.todo(options):
             check()

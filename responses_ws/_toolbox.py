@@ -50,7 +50,7 @@ class Toolbox:
         Raises :class:`ConfigurationError` naming a tool that is missing.
         """
         box = cls(given)
-        left = {_label(made): box.functions.get(str(made.get("name")), made) for made in box.definitions}
+        left = {_label(made): box._tool(made) for made in box.definitions}
         tools: list[AnyTool] = [_restored(mapping(entry), left) for entry in stored]
         return cls([*tools, *left.values()])
 
@@ -65,8 +65,12 @@ class Toolbox:
         self.definitions.append(tool.definition)
 
     def _runs(self, definition: Mapping[str, Any]) -> bool:
+        return self._tool(definition) is not definition
+
+    def _tool(self, definition: Mapping[str, Any]) -> Tool | Mapping[str, Any]:
+        """The function that a definition is of, or the definition itself."""
         tool = self.functions.get(str(definition.get("name")))
-        return tool is not None and tool.definition is definition
+        return tool if tool is not None and tool.definition is definition else definition
 
 
 def _names(definitions: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -534,10 +534,11 @@ def test_tools_are_stored_without_functions_and_credentials():
 
     files = {"type": "mcp", "server_label": "files", "headers": {"Authorization": "sk-secret"}}
     search = {"type": "web_search", "search_context_size": "low"}
-    stored = Toolbox([search, work, files]).to_list()
+    namesake = {"type": "namespace", "name": "work", "tools": []}
+    stored = Toolbox([search, namesake, work, files]).to_list()
     assert "secret" not in str(stored)
-    box = Toolbox.from_list(stored, [files, work])
-    assert box.definitions == [search, work.definition, files]
+    box = Toolbox.from_list(stored, [files, work, namesake])
+    assert box.definitions == [search, namesake, work.definition, files]
     assert box.functions == {"work": work}
 
 
