@@ -1,108 +1,83 @@
 """The clients, each as its users would write it: send a request, hand over each piece of text, keep the end.
 
-Each is measured in a process of its own, after one turn of warming up.
+This module has ours and the bare libraries, :mod:`peers` the other SDKs. Nothing is imported before it is
+used, so that a client meets only what it needs itself.
 """
-
-# mypy: disable-error-code="import-not-found"
-# The peers are no dependencies: the types are checked where benchmarks/requirements.txt is installed as well.
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
-import statistics
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from server import WARM_UP_EVENTS
+import peers
+from harness import Server
+from peers import API_KEY, MODEL, PROMPT
+from turns import WARM_UP_EVENTS, Turn
 
-__all__ = ["CLIENTS", "Burst", "Latency", "latency_of", "measure_burst", "measure_paced"]
+__all__ = [
+    "CLIENTS",
+    "OFFICIAL",
+    "OURS",
+    "OURS_HTTP",
+    "OURS_ORJSON",
+    "Client",
+    "Exchange",
+    "available",
+    "opened",
+    "streaming",
+]
 
-Metadata: TypeAlias = dict[str, str]
 Take: TypeAlias = Callable[[str], object]
-Exchange: TypeAlias = Callable[[Metadata, Take], str]
-"""Runs one turn: hands each delta's text to the second argument and returns the final text."""
-
-API_KEY = "sk-benchmark"
-MODEL = "gpt-5.5"
-PROMPT = "Tell me at length about connections."
+Exchange: TypeAlias = Callable[..., str]
+"""``exchange(metadata, take, input=PROMPT)`` runs one turn: hands each delta's text to ``take`` and returns
+the final text."""
 
 
 @dataclass(frozen=True)
-class Burst:
-    """One burst in one process, both in microseconds per delta event.
+class Client:
+    """How to open a client, and what must be installed for it.
 
-    :ivar cpu: user and system time of all threads of the client.
-    :ivar wall: from the request to the final message.
+    :ivar speed: whether it may import orjson, and then must.
     """
 
-    cpu: float
-    wall: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Percentiles of one paced turn, in microseconds from the server's send to the caller's code."""
-
-    p50: float
-    p99: float
-
-
-def measure_burst(client: str, url: str, events: int, speed: bool) -> Burst:
-    """What a turn of ``events`` deltas costs when they come as fast as the client takes them."""
-    parts: list[str] = []
-    with opened(client, url, speed) as exchange:
-        cpu, wall = time.process_time(), time.perf_counter()
-        text = exchange(metadata_of(events, rate=0), parts.append)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    check(client, text, parts, events)
-    return Burst(cpu / events * 1e6, wall / events * 1e6)
-
-
-def measure_paced(client: str, url: str, events: int, rate: int, speed: bool) -> Latency:
-    """How long each of ``events`` deltas, sent at ``rate`` a second, takes to reach the caller."""
-    parts: list[str] = []
-    latencies: list[int] = []
-
-    def take(delta: str) -> None:
-        latencies.append(time.monotonic_ns() - int(delta))
-        parts.append(delta)
-
-    with opened(client, url, speed) as exchange:
-        text = exchange(metadata_of(events, rate), take)
-    check(client, text, parts, events)
-    return latency_of(latencies)
-
-
-def latency_of(nanoseconds: list[int]) -> Latency:
-    """The percentiles of one turn."""
-    cuts = statistics.quantiles(nanoseconds, n=100, method="inclusive")
-    return Latency(cuts[49] / 1e3, cuts[98] / 1e3)
+    open: Callable[[str], contextlib.AbstractContextManager[Exchange]]
+    modules: tuple[str, ...]
+    scheme: str = "ws"
+    speed: bool = False
 
 
 @contextlib.contextmanager
-def opened(client: str, url: str, speed: bool) -> Iterator[Exchange]:
-    """A connected and warm client; ``speed`` says whether it can import orjson, and then it must."""
-    if not speed:
+def opened(name: str, server: Server, *, secure: bool = False, warm: bool = True) -> Iterator[Exchange]:
+    """A connected client, warm unless told otherwise: one turn over, so that nothing happens first."""
+    client = CLIENTS[name]
+    if not client.speed:
         sys.modules["orjson"] = None  # type: ignore[assignment]  # importing it fails as if it were not installed
-    with CLIENTS[client](url) as exchange:
-        exchange(metadata_of(WARM_UP_EVENTS, rate=0), lambda _delta: None)
-        if speed and "orjson" not in sys.modules:
-            raise RuntimeError(f"{client} did not use orjson")
+    if secure:
+        os.environ["SSL_CERT_FILE"] = os.environ["WEBSOCKET_CLIENT_CA_BUNDLE"] = server.ca_file or ""
+    with client.open(server.url(client.scheme, secure=secure)) as exchange:
+        if warm:
+            exchange(Turn(events=WARM_UP_EVENTS).metadata, lambda _delta: None)
+            if client.speed and "orjson" not in sys.modules:
+                raise RuntimeError(f"{name} did not use orjson")
         yield exchange
 
 
-def check(client: str, text: str, parts: list[str], events: int) -> None:
-    """A client that loses, doubles or garbles text is not measured."""
-    if len(parts) != events or "".join(parts) != text:
-        raise RuntimeError(f"{client} took {len(parts)} deltas of {events}, or text other than the final one")
+def available(*names: str) -> list[str]:
+    """Those of the clients that are installed here."""
+    return [name for name in names or CLIENTS if all(map(_installed, CLIENTS[name].modules))]
 
 
-def metadata_of(events: int, rate: int) -> Metadata:
-    return {"events": str(events), "rate": str(rate)}
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
 
 
 @contextlib.contextmanager
@@ -111,15 +86,30 @@ def responses_ws_stream(url: str) -> Iterator[Exchange]:
     from responses_ws import WebSocket
 
     with WebSocket(api_key=API_KEY, api_base=url) as ws:
+        yield streaming(ws.stream)
 
-        def exchange(metadata: Metadata, take: Take) -> str:
-            with ws.stream(model=MODEL, input=PROMPT, metadata=metadata) as stream:
-                for chunk in stream:
-                    if chunk.content:
-                        take(chunk.content)
-                return stream.message.content
 
-        yield exchange
+@contextlib.contextmanager
+def responses_ws_http(url: str) -> Iterator[Exchange]:
+    """``HTTPTransport.stream``: the same over ``POST /v1/responses``."""
+    from responses_ws.http_transport import HTTPTransport
+
+    with HTTPTransport(api_key=API_KEY, api_base=url) as http:
+        yield streaming(http.stream)
+
+
+def streaming(start: Callable[..., Any]) -> Exchange:
+    """Of anything that has the arguments of ``WebSocket.stream``."""
+
+    def exchange(metadata: Mapping[str, str], take: Take, input: str = PROMPT) -> str:
+        with start(model=MODEL, input=input, metadata=metadata) as stream:
+            for chunk in stream:
+                if chunk.content:
+                    take(chunk.content)
+            content: str = stream.message.content
+            return content
+
+    return exchange
 
 
 @contextlib.contextmanager
@@ -128,44 +118,47 @@ def websocket_client_loop(url: str) -> Iterator[Exchange]:
     from websocket import create_connection
 
     ws = create_connection(f"{url}/responses", header={"Authorization": f"Bearer {API_KEY}"})
+    with contextlib.closing(ws):
+        yield _bare(ws.send, ws.recv)
 
-    def exchange(metadata: Metadata, take: Take) -> str:
-        request = {"type": "response.create", "model": MODEL, "input": PROMPT, "metadata": metadata}
-        ws.send(json.dumps(request))
+
+@contextlib.contextmanager
+def websockets_loop(url: str) -> Iterator[Exchange]:
+    """``recv()`` and ``json.loads`` on the threaded client of websockets, its limit of 1 MiB lifted."""
+    from websockets.sync.client import connect
+
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    with connect(f"{url}/responses", additional_headers=headers, max_size=None, proxy=None) as ws:
+        yield _bare(ws.send, ws.recv)
+
+
+def _bare(send: Callable[[str], object], receive: Callable[[], str | bytes]) -> Exchange:
+    def exchange(metadata: Mapping[str, str], take: Take, input: str = PROMPT) -> str:
+        send(json.dumps({"type": "response.create", "model": MODEL, "input": input, "metadata": metadata}))
         while True:
-            event = json.loads(ws.recv())
+            event = json.loads(receive())
             if event["type"] == "response.output_text.delta":
                 take(event["delta"])
             elif event["type"] == "response.completed":
                 text: str = event["response"]["output"][0]["content"][0]["text"]
                 return text
 
-    with contextlib.closing(ws):
-        yield exchange
+    return exchange
 
 
-@contextlib.contextmanager
-def openai_loop(url: str) -> Iterator[Exchange]:
-    """The official SDK's ``client.responses.connect()``, iterated as its documentation shows."""
-    from openai import OpenAI
+OURS = "responses_ws"
+OURS_ORJSON = "responses_ws with orjson"
+OURS_HTTP = "responses_ws over HTTP"
+OFFICIAL = "openai"
 
-    with OpenAI(api_key=API_KEY, websocket_base_url=url) as client, client.responses.connect() as connection:
-
-        def exchange(metadata: Metadata, take: Take) -> str:
-            connection.response.create(model=MODEL, input=PROMPT, metadata=metadata)
-            for event in connection:
-                if event.type == "response.output_text.delta":
-                    take(event.delta)
-                elif event.type == "response.completed":
-                    text: str = event.response.output_text
-                    return text
-            raise RuntimeError("the connection ended before the turn")
-
-        yield exchange
-
-
-CLIENTS: dict[str, Callable[[str], contextlib.AbstractContextManager[Exchange]]] = {
-    "responses_ws": responses_ws_stream,
-    "websocket-client": websocket_client_loop,
-    "openai": openai_loop,
+CLIENTS = {
+    OURS: Client(responses_ws_stream, ("responses_ws",)),
+    OURS_ORJSON: Client(responses_ws_stream, ("responses_ws", "orjson"), speed=True),
+    OURS_HTTP: Client(responses_ws_http, ("responses_ws.http_transport",), scheme="http"),
+    "websocket-client": Client(websocket_client_loop, ("websocket",)),
+    "websockets": Client(websockets_loop, ("websockets",)),
+    OFFICIAL: Client(peers.openai_loop, ("openai", "websockets")),
+    "openai lanes": Client(peers.openai_lane, ("openai.lib.responses_websocket", "websockets")),
+    "openai over HTTP": Client(peers.openai_http, ("openai",), scheme="http"),
+    "openai-agents": Client(peers.agents_model, ("agents", "websockets")),
 }

@@ -1,7 +1,7 @@
-"""The limits of the machine: a bare socket that drains a burst, and one that notes when each event came.
+"""The limits of the machine: bare sockets that do what every client must do, and nothing else.
 
-Neither understands what it reads, so no client can be faster. The first proves that the server is not what
-a client waits for; the second tells a client's latency from that of the kernel and of the scheduler.
+None understands frames, so no client can be faster. They prove that the server is not what a client waits
+for, and tell a client's share of a time from that of the kernel, the scheduler and the JSON parser.
 """
 
 from __future__ import annotations
@@ -10,37 +10,59 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import struct
 import time
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
 
-from server import WARM_UP_EVENTS, encode_turn
+from harness import Server
+from turns import WARM_UP_EVENTS, Turn, encode_lanes, encode_turn
 
-__all__ = ["drain", "follow"]
+__all__ = ["RAW", "drain", "drain_lanes", "follow", "receive_and_parse", "send_large", "turns"]
 
+RAW = "bare socket"
 STAMPED = re.compile(rb'"delta":"(\d{20})"')
+BUFFER = 1024 * 1024
 
 
-def drain(url: str, events: int) -> float:
+def drain(server: Server, events: int) -> float:
     """Wall seconds from the request to the last byte of a burst of ``events`` deltas."""
-    buffer = bytearray(1024 * 1024)
-    with connect(url) as sock:
-        for ordinal, count in enumerate((WARM_UP_EVENTS, events)):
-            missing = len(encode_turn(count, ordinal))
-            start = time.perf_counter()
-            send_request(sock, count, rate=0)
-            while missing > 0:
-                missing -= read_into(sock, buffer)
-    return time.perf_counter() - start
+    buffer = bytearray(BUFFER)
+    seconds = 0.0
+    for _ in range(2):  # the server encodes each turn when it is first asked for it
+        with connected(server) as sock:
+            for ordinal, turn in enumerate((Turn(events=WARM_UP_EVENTS), Turn(events=events))):
+                size = len(encode_turn(turn, ordinal))
+                start = time.perf_counter()
+                send_request(sock, turn)
+                receive(sock, size, buffer)
+                seconds = time.perf_counter() - start
+    return seconds
 
 
-def follow(url: str, events: int, rate: int) -> list[int]:
+def drain_lanes(server: Server, lanes: int, events: int) -> float:
+    """Wall seconds from the requests on so many lanes to the last byte of their turns."""
+    buffer = bytearray(BUFFER)
+    streams = tuple(f"lane-{number}" for number in range(lanes))
+    seconds = 0.0
+    for _ in range(2):  # as in drain()
+        with connected(server) as sock:
+            for ordinal, turn in enumerate((Turn(events=10, lanes=lanes), Turn(events=events, lanes=lanes))):
+                size = len(encode_lanes(turn, streams, ordinal))
+                start = time.perf_counter()
+                for stream in streams:
+                    send_request(sock, turn, stream_id=stream)
+                receive(sock, size, buffer)
+                seconds = time.perf_counter() - start
+    return seconds
+
+
+def follow(server: Server, events: int, rate: int) -> list[int]:
     """Nanoseconds between the sending of each delta and the return of the ``recv`` that brought it."""
     latencies: list[int] = []
     pending = b""
-    with connect(url) as sock:
-        send_request(sock, events, rate)
+    with connected(server) as sock:
+        send_request(sock, Turn(events=events, rate=rate))
         while len(latencies) < events:
             pending += sock.recv(65536)
             now = time.monotonic_ns()
@@ -52,14 +74,68 @@ def follow(url: str, events: int, rate: int) -> list[int]:
     return latencies
 
 
+def turns(server: Server, count: int) -> list[float]:
+    """Wall seconds of each of ``count`` turns of one delta."""
+    buffer = bytearray(BUFFER)
+    turn = Turn(events=1)
+    seconds = []
+    with connected(server) as sock:
+        for ordinal in range(count):
+            size = len(encode_turn(turn, ordinal))
+            start = time.perf_counter()
+            send_request(sock, turn)
+            receive(sock, size, buffer)
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def receive_and_parse(
+    server: Server, turn: Turn, parse: Callable[[bytes], object] | None, *, repeats: int, secure: bool
+) -> list[float]:
+    """Wall seconds of each repeat: receive a large turn and, unless ``parse`` is None, parse its message."""
+    whole = encode_turn(Turn(size=turn.size), 0)
+    message = whole[whole.rindex(b'{"type":"response.completed"') :]
+    buffer = bytearray(BUFFER)
+    seconds: list[float] = []
+    for _ in range(2):  # as in drain()
+        with connected(server, secure=secure) as sock:
+            seconds.clear()
+            for ordinal in range(repeats + 1):
+                size = len(encode_turn(turn, ordinal))
+                start = time.perf_counter()
+                send_request(sock, turn)
+                receive(sock, size, buffer)
+                if parse is not None:
+                    parse(message)
+                seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def send_large(server: Server, size: int, *, secure: bool) -> float:
+    """Wall seconds from the first byte of a request of ``size`` bytes to the end of a short answer."""
+    turn = Turn(events=1)
+    request = request_frame(turn, "x" * size)
+    buffer = bytearray(BUFFER)
+    with connected(server, secure=secure) as sock:
+        start = time.perf_counter()
+        sock.sendall(request)
+        receive(sock, len(encode_turn(turn, 0)), buffer)
+        return time.perf_counter() - start
+
+
 @contextlib.contextmanager
-def connect(url: str) -> Iterator[socket.socket]:
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port or 80)) as sock:
+def connected(server: Server, *, secure: bool = False) -> Iterator[socket.socket]:
+    port = (server.secure if secure else server.plain) or 0
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if secure:
+            context = ssl.create_default_context(cafile=server.ca_file)
+            sock = stack.enter_context(context.wrap_socket(sock, server_hostname="127.0.0.1"))
         sock.sendall(
-            f"GET {address.path}/responses HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            b"GET /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -67,15 +143,23 @@ def connect(url: str) -> Iterator[socket.socket]:
         yield sock
 
 
-def send_request(sock: socket.socket, events: int, rate: int) -> None:
+def send_request(sock: socket.socket, turn: Turn, **fields: str) -> None:
+    sock.sendall(request_frame(turn, "", **fields))
+
+
+def request_frame(turn: Turn, text: str, **fields: str) -> bytes:
     """One frame, masked with a key of zeros, which leaves the payload as it is."""
-    metadata = {"events": str(events), "rate": str(rate)}
-    payload = json.dumps({"type": "response.create", "metadata": metadata}).encode()
-    sock.sendall(struct.pack("!BB4x", 0x81, 0x80 | len(payload)) + payload)
+    payload = json.dumps(
+        {"type": "response.create", "input": text, **fields, "metadata": turn.metadata}
+    ).encode()
+    return struct.pack("!BBQ4x", 0x81, 0x80 | 127, len(payload)) + payload
 
 
-def read_into(sock: socket.socket, buffer: bytearray) -> int:
-    size = sock.recv_into(buffer)
-    if not size:
-        raise EOFError("the server left before the end of the turn")
-    return size
+def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
+    """Drain ``size`` bytes, as many at a time as come."""
+    missing = size
+    while missing > 0:
+        count = sock.recv_into(buffer)
+        if not count:
+            raise EOFError("the server left before the end of the turn")
+        missing -= count

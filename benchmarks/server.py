@@ -1,272 +1,168 @@
-"""The other side: one process that speaks RFC 6455 by hand and answers with turns encoded beforehand.
+"""The other side: one process that answers with turns encoded beforehand, over WebSocket and over HTTP.
 
-A turn is what the service sends for a text answer: the set-up events, the deltas, the ``done`` events and
-``response.completed``. The request's ``metadata`` says how many deltas to send and at what rate::
+A request's ``metadata`` says what to answer with, see :class:`turns.Turn`::
 
-    {"events": "20000", "rate": "0"}      as fast as the socket takes them, delta text made of words
+    {"events": "20000"}                   as fast as the socket takes them, delta text made of words
     {"events": "400", "rate": "200"}      200 a second, each delta's text being the time of its sending
+    {"calls": "20"}                       a call of a function, and after 20 of them text
+    {"size": "1048576", "fragment": "1024"}    one message of 1 MiB in frames of 1 KiB
 
 That time is ``time.monotonic_ns()``, one clock for all processes of a machine, in 20 digits.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import functools
-import hashlib
 import itertools
 import json
-import random
-import select
+import re
 import socket
-import struct
+import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
-__all__ = ["WARM_UP_EVENTS", "encode_turn", "run", "server_frame"]
-
-WARM_UP_EVENTS = 1_000
-"""Deltas of the turn that each client takes before the measured one, so that nothing in it happens first."""
-
-WARM_UP, MEASURED = 0, 1
-"""The turns of a connection. Each has its own ids: a client may drop what names an earlier response."""
-
-ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
-SLICE = 256 * 1024
-STAMP = b"#" * 20
-VOCABULARY = (
-    "the a of and to in is that for it as with on are be at this by from an or which more one all can has"
-    " service answer stream every between without therefore measure connection naïve façade, time. so: we"
+from turns import (
+    RECEIVED,
+    STAMP,
+    Turn,
+    chunk,
+    closing,
+    delta,
+    encode_lanes,
+    encode_turn,
+    event_text,
+    opening,
+    with_ids,
 )
+from wire import Wire, accept, content_length, server_frame
+
+__all__ = ["run"]
+
+METADATA = re.compile(rb'"metadata": ?(\{[^{}]*\})')
+STREAM = re.compile(rb'"stream_id": ?"([^"]*)"')
+HEADERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+BACKLOG = 512
 
 
-def run(ready: Connection, events: int) -> None:
-    """Serve one connection after the other on a free port of loopback, which is sent to ``ready``."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        encode_turn(WARM_UP_EVENTS, WARM_UP)
-        encode_turn(events, MEASURED)
-        ready.send(listener.getsockname()[1])
+def run(ready: Connection, certificate: str | None) -> None:
+    """Serve on free ports of loopback, which are sent to ``ready``: plain, and with the certificate TLS."""
+    plain = listen(lambda sock: sock)
+    if certificate is None:
+        ready.send((plain, None))
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        ready.send((plain, listen(lambda sock: context.wrap_socket(sock, server_side=True))))
+    threading.Event().wait()
+
+
+def listen(wrap: Callable[[socket.socket], socket.socket]) -> int:
+    """Accept in a thread of its own, serve each connection in one; the port."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+
+    def accept_all() -> None:
         while True:
             sock, _ = listener.accept()
-            with sock, contextlib.suppress(EOFError, ConnectionError):
-                serve(sock)
+            threading.Thread(target=serve, args=(sock, wrap), daemon=True).start()
+
+    threading.Thread(target=accept_all, daemon=True).start()
+    port: int = listener.getsockname()[1]
+    return port
 
 
-def serve(sock: socket.socket) -> None:
-    """Answer the upgrade, then one turn for each request, until the client leaves."""
+def serve(sock: socket.socket, wrap: Callable[[socket.socket], socket.socket]) -> None:
+    """Answer the upgrade or the requests of one connection, until the client leaves."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    upgrade(sock)
-    for ordinal in itertools.count():
-        metadata = read_request(sock)["metadata"]
-        events, rate = int(metadata["events"]), int(metadata["rate"])
-        if rate:
-            send_paced(sock, events, ordinal, rate)
+    with sock, contextlib.suppress(EOFError, OSError), wrap(sock) as wrapped:
+        wire = Wire(wrapped)
+        head = wire.head()
+        if head.startswith(b"POST"):
+            serve_http(wire, head)
         else:
-            send_burst(sock, encode_turn(events, ordinal))
+            wire.send(accept(head))
+            serve_websocket(wire)
 
 
-def send_burst(sock: socket.socket, turn: bytes) -> None:
-    """Send a turn in large pieces, answering pings between them."""
-    for start in range(0, len(turn), SLICE):
-        answer_until(sock, time.monotonic())
-        sock.sendall(turn[start : start + SLICE])
+def serve_websocket(wire: Wire) -> None:
+    script = Script(wire)
+    for ordinal in itertools.count():
+        request = wire.message()
+        turn = turn_of(request)
+        if turn.rate:
+            send_paced(wire, turn, ordinal)
+        elif turn.lanes:
+            requests = [request, *(wire.message() for _ in range(turn.lanes - 1))]
+            wire.send_large(encode_lanes(turn, tuple(map(stream_of, requests)), ordinal))
+        else:
+            wire.send_large(script.answer(turn, ordinal))
 
 
-def send_paced(sock: socket.socket, events: int, ordinal: int, rate: int) -> None:
+def serve_http(wire: Wire, head: bytes) -> None:
+    script = Script(wire)
+    for ordinal in itertools.count():
+        turn = turn_of(wire.read(content_length(head)))
+        if turn.rate:
+            wire.send(HEADERS)
+            send_paced(wire, turn, ordinal, http=True)
+        else:
+            wire.send(HEADERS + script.answer(turn, ordinal, http=True))
+        head = wire.head()
+
+
+class Script:
+    """The turns of one connection: of a tool loop, so many calls and then text, again and again."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._called = 0
+
+    def answer(self, turn: Turn, ordinal: int, *, http: bool = False) -> bytes:
+        if not turn.calls:
+            return encode_turn(turn, ordinal, http)
+        ended = self._called == turn.calls
+        self._called = 0 if ended else self._called + 1
+        encoded = encode_turn(Turn(events=1) if ended else Turn(calls=1), ordinal, http)
+        return encoded.replace(RECEIVED, b"%020d" % self._wire.received)
+
+
+def turn_of(request: bytes | bytearray) -> Turn:
+    """What the request asks for; clients write ``metadata`` after what is long."""
+    *_, metadata = METADATA.finditer(request, max(0, len(request) - 64 * 1024))
+    return Turn.of(json.loads(metadata[1]))
+
+
+def stream_of(request: bytes) -> str:
+    found = STREAM.search(request)
+    if found is None:
+        raise ValueError("a request among lanes names none")
+    return found[1].decode()
+
+
+def send_paced(wire: Wire, turn: Turn, ordinal: int, *, http: bool = False) -> None:
     """Send each delta at its own time after the start (lateness does not add up) and stamp it."""
+
+    def encode(payload: bytes) -> bytes:
+        named = with_ids(payload, ordinal)
+        return chunk(event_text(named)) if http else server_frame(named)
+
     stamps = []
-    sock.sendall(b"".join(map(server_frame, opening(ordinal))))
+    wire.send(b"".join(map(encode, opening())))
     start = time.monotonic()
-    for index in range(events):
-        frame = server_frame(delta(ordinal, index, STAMP.decode()))
-        answer_until(sock, start + (index + 1) / rate)
+    for index in range(turn.events):
+        encoded = encode(delta(index, STAMP.decode()))
+        wait_until(wire, start + (index + 1) / turn.rate)
         stamp = b"%020d" % time.monotonic_ns()
-        sock.sendall(frame.replace(STAMP, stamp))
+        wire.send(encoded.replace(STAMP, stamp))
         stamps.append(stamp)
     text = b"".join(stamps).decode()
-    sock.sendall(b"".join(map(server_frame, closing(ordinal, events, text))))
+    wire.send(b"".join(map(encode, closing(turn.events, text))) + (chunk(b"") if http else b""))
 
 
-# --- RFC 6455, as much as a benchmark needs -----------------------------------------------------------------
-
-
-def upgrade(sock: socket.socket) -> None:
-    """Answer the opening handshake; no extension is accepted, so no client decompresses."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += receive(sock, 1)
-    fields = (line.partition(b":") for line in head.split(b"\r\n")[1:])
-    key = next(value.strip() for name, _, value in fields if name.lower() == b"sec-websocket-key")
-    accept = base64.b64encode(hashlib.sha1(key + ACCEPT_GUID, usedforsecurity=False).digest())
-    sock.sendall(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-    )
-
-
-def read_request(sock: socket.socket) -> dict[str, Any]:
-    """The next ``response.create``; control frames before it are answered."""
-    while True:
-        opcode, payload = read_frame(sock)
-        if opcode == TEXT:
-            request: dict[str, Any] = json.loads(payload)
-            return request
-        answer(sock, opcode, payload)
-
-
-def answer_until(sock: socket.socket, due: float) -> None:
-    """Wait until ``due`` (monotonic seconds), answering the control frames that come before it."""
-    while select.select([sock], [], [], max(0.0, due - time.monotonic()))[0]:
-        answer(sock, *read_frame(sock))
-
-
-def answer(sock: socket.socket, opcode: int, payload: bytes) -> None:
-    """A ping gets its pong; a close frame gets its echo and ends the connection."""
-    if opcode == PING:
-        sock.sendall(server_frame(payload, PONG))
-    elif opcode == CLOSE:
-        sock.sendall(server_frame(payload, CLOSE))
-        raise EOFError
-
-
-def read_frame(sock: socket.socket) -> tuple[int, bytes]:
-    """One masked frame of a client; every request here fits into one."""
-    first, second = receive(sock, 2)
-    length = second & 0x7F
-    if length == 126:
-        (length,) = struct.unpack("!H", receive(sock, 2))
-    elif length == 127:
-        (length,) = struct.unpack("!Q", receive(sock, 8))
-    mask = receive(sock, 4)
-    payload = receive(sock, length)
-    return first & 0x0F, bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-
-
-def receive(sock: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes; EOFError when the client left."""
-    data = sock.recv(size, socket.MSG_WAITALL) if size else b""
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-def server_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """One unmasked, unfragmented frame."""
-    head = 0x80 | opcode
-    if len(payload) < 126:
-        return struct.pack("!BB", head, len(payload)) + payload
-    if len(payload) < 1 << 16:
-        return struct.pack("!BBH", head, 126, len(payload)) + payload
-    return struct.pack("!BBQ", head, 127, len(payload)) + payload
-
-
-# --- what the service says ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def encode_turn(events: int, ordinal: int) -> bytes:
-    """All frames of a turn with that many deltas; the same bytes for the same arguments, in any process."""
-    choose = random.Random(events)  # noqa: S311 - words for an answer, not secrets
-    words = [f" {word}" for word in choose.choices(VOCABULARY.split(), k=events)]
-    deltas = [delta(ordinal, index, word) for index, word in enumerate(words)]
-    payloads = [*opening(ordinal), *deltas, *closing(ordinal, events, "".join(words))]
-    return b"".join(map(server_frame, payloads))
-
-
-def opening(ordinal: int) -> Iterator[bytes]:
-    """The events before the first delta."""
-    yield encode("response.created", 0, response=response(ordinal, "in_progress"))
-    yield encode("response.in_progress", 1, response=response(ordinal, "in_progress"))
-    yield encode("response.output_item.added", 2, output_index=0, item=item(ordinal, "in_progress"))
-    yield encode("response.content_part.added", 3, **position(ordinal), part=part(""))
-
-
-def delta(ordinal: int, index: int, text: str) -> bytes:
-    """One piece of text, padded as the service pads it against traffic analysis."""
-    padding = f"{index * 2654435761 % 2**64:016x}"[len(text) % 12 :]
-    fields = {"delta": text, "logprobs": [], "obfuscation": padding}
-    return encode("response.output_text.delta", 4 + index, **position(ordinal), **fields)
-
-
-def closing(ordinal: int, events: int, text: str) -> Iterator[bytes]:
-    """The events after the last delta; each carries the whole text, as the service's do."""
-    sequence = 4 + events
-    yield encode("response.output_text.done", sequence, **position(ordinal), text=text, logprobs=[])
-    yield encode("response.content_part.done", sequence + 1, **position(ordinal), part=part(text))
-    done = item(ordinal, "completed", part(text))
-    yield encode("response.output_item.done", sequence + 2, output_index=0, item=done)
-    usage = {
-        "input_tokens": 36,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": events,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 36 + events,
-    }
-    completed = response(ordinal, "completed", done) | {"usage": usage}
-    yield encode("response.completed", sequence + 3, response=completed)
-
-
-def encode(kind: str, sequence_number: int, **fields: Any) -> bytes:
-    event = {"type": kind, "sequence_number": sequence_number, **fields}
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def position(ordinal: int) -> dict[str, Any]:
-    return {"item_id": identifier("msg", ordinal), "output_index": 0, "content_index": 0}
-
-
-def part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
-
-
-def item(ordinal: int, status: str, *content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": identifier("msg", ordinal),
-        "type": "message",
-        "status": status,
-        "content": list(content),
-        "role": "assistant",
-    }
-
-
-def response(ordinal: int, status: str, *output: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": identifier("resp", ordinal),
-        "object": "response",
-        "created_at": 1_760_000_000,
-        "status": status,
-        "background": False,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "max_output_tokens": None,
-        "max_tool_calls": None,
-        "model": "gpt-5.5",
-        "output": list(output),
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "prompt_cache_key": None,
-        "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": None,
-        "service_tier": "default",
-        "store": True,
-        "temperature": 1.0,
-        "text": {"format": {"type": "text"}, "verbosity": "medium"},
-        "tool_choice": "auto",
-        "tools": [],
-        "top_logprobs": 0,
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "usage": None,
-        "user": None,
-        "metadata": {},
-    }
-
-
-def identifier(prefix: str, ordinal: int) -> str:
-    """As long as the service's: 48 hexadecimal digits after the prefix."""
-    return f"{prefix}_{hashlib.sha256(bytes([ordinal % 256])).hexdigest()[:48]}"
+def wait_until(wire: Wire, due: float) -> None:
+    """Answer what comes before ``due`` (monotonic seconds). Nothing does over HTTP."""
+    while (remaining := due - time.monotonic()) > 0:
+        wire.answer_for(remaining)
