@@ -13,11 +13,16 @@ from typing_extensions import assert_type
 
 import responses_ws
 from responses_ws import (
+    Audio,
+    Chat,
+    ChatStream,
     Chunk,
     ConnectionLost,
     Delivery,
     Endpoint,
+    File,
     HandshakeError,
+    Image,
     Limits,
     Message,
     PayloadTooLarge,
@@ -27,12 +32,18 @@ from responses_ws import (
     ResponseStream,
     ResponsesWSError,
     ResponseTimeout,
+    Retry,
+    SchemaError,
+    Session,
+    Steer,
     Timeouts,
     ToolCall,
+    ToolRoundsExceeded,
     Usage,
     WebSocket,
     errors,
     streaming,
+    tools,
 )
 from responses_ws.testing import Model, ScriptedServer, Step, close, expect, gate, send
 
@@ -176,6 +187,62 @@ def fail(ws: WebSocket) -> float:
 
 def builtin_errors(error: errors.ConnectionError, timeout: ResponseTimeout) -> tuple[OSError, TimeoutError]:
     return error, timeout
+
+
+def converse(png: bytes) -> Message:
+    def get_weather(city: str) -> str:
+        return city
+
+    def approve(call: ToolCall) -> bool | str | ToolCall:
+        return call.server_label == "files"
+
+    def count(usage: Usage, response_id: str | None) -> None:
+        print(usage.output_tokens, response_id)
+
+    chat = Chat(
+        "gpt-5.5",
+        tools=[get_weather, WEATHER, tools.web_search(), tools.tool(get_weather)],
+        instructions="Be brief.",
+        store=False,
+        max_rounds=None,
+        max_parallel=2,
+        timeout_per_tool=30,
+        approve=approve,
+        transport="websocket",
+        retry=Retry(max_retries=0),
+        on_usage=count,
+        api_key="key",
+    )
+    with chat as entered:
+        assert_type(entered, Chat)
+    assert_type(chat.ask("hi"), Message)
+    chat.ask(["What is this?", Image(png), File("a.pdf", detail="low"), Audio(png, format="wav")])
+    chat.ask({"role": "user", "content": "hi"}, on_chunk=lambda chunk: print(chunk.content))
+    assert_type(chat.stream("hi"), ChatStream)
+    assert_type(chat.stream("hi").steer("shorter"), Steer)
+    assert_type(chat.step(), Message)
+    assert_type(chat.messages, list[Message])
+    assert_type(chat.items, list[dict[str, Any]])
+    assert_type(chat.usage, Usage)
+    assert_type(chat.unfinished, bool)
+    assert_type(chat.last_response_id, str | None)
+    assert_type(chat.with_params(temperature=0.5).with_tools(get_weather).with_schema(dict[str, int]), Chat)
+    assert_type(chat.fork().compact(), Chat)
+    assert_type(chat.to_dict(), dict[str, Any])
+    assert_type(Chat.from_dict(chat.to_dict(), tools=[get_weather], session=Session("key")), Chat)
+    Chat("gpt-5.5", [get_weather])  # type: ignore[call-arg]
+    Chat()  # type: ignore[call-arg]
+    Chat("gpt-5.5", transport="pigeon")  # type: ignore[arg-type]
+    chat.ask(b"hi")  # type: ignore[arg-type]
+    chat.ask()  # type: ignore[call-arg]
+    Image(3)  # type: ignore[arg-type]
+    try:
+        return chat.run_tools(max_rounds=3)
+    except ToolRoundsExceeded as error:
+        assert_type(error.rounds, int)
+    except SchemaError as error:
+        assert_type(error.text, str)
+    return chat.run_tools(None, 1, timeout_per_tool=2.5)
 
 
 def endpoint() -> None:
