@@ -17,6 +17,7 @@ from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
 from responses_ws._core.steered import Steered
+from responses_ws._http_route import HttpRoute
 from responses_ws._line import Line
 from responses_ws._settings import Settings
 from responses_ws._source import Batch, End, Source
@@ -76,6 +77,7 @@ class Routes:
 
     settings: Settings
     line: Line
+    http: HttpRoute
     guard: Guard
     ticket: Callable[[Source], Ticket]
 
@@ -221,6 +223,9 @@ class Recovery:
         return None
 
     def _launch(self) -> None:
+        if self._goes_over_http():
+            self._launch_over_http()
+            return
         self._launching = True
         try:
             self._source, self._place = self._routes.line.send(
@@ -231,8 +236,35 @@ class Recovery:
         if self.cancelled:
             self._source.abandon()
 
+    def _launch_over_http(self) -> None:
+        if self._warmup:
+            raise ConfigurationError("generate: only a WebSocket can be warmed up")
+        request = self._request = self._turn.request(None, self._form)
+        call = self._source = self._routes.http.call(request.payload, self._deadline)
+        if self.cancelled:
+            return
+        self._leaves(call)
+        try:
+            call.start()
+        except BaseException:
+            self._source = None
+            call.abandon()
+            raise
+
+    def _goes_over_http(self) -> bool:
+        """An open socket is used; whether a new one may be tried is the breaker's word."""
+        if self._may_fall_back():
+            background = bool(self._turn.fields.get("background"))
+            self._http = background or not (self._routes.line.ready or self._routes.guard.lets_try())
+        return self._http
+
     def _may_fall_back(self) -> bool:
-        return False
+        return self._wanted == "auto" and not self._http and not self._warmup
+
+    @property
+    def _warmup(self) -> bool:
+        """Over HTTP it would be a real request."""
+        return self._turn.fields.get("generate") is False
 
     def _compose(self, place: Place | None) -> bytes:
         self._request = self._turn.request(place, self._form)

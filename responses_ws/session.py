@@ -15,7 +15,7 @@ from responses_ws._core.extension import Checkpoints
 from responses_ws._core.options import check_callable, check_method, check_type
 from responses_ws._core.request import encode_compact
 from responses_ws._core.retry import Retry
-from responses_ws._http_line import HttpLine
+from responses_ws._http_route import HttpRoute
 from responses_ws._line import Line
 from responses_ws._recovery import Recovery, Routes, TransportName, Turn
 from responses_ws._settings import Credentials, Settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-TRANSPORTS = ("auto", "websocket")
+TRANSPORTS = ("auto", "websocket", "http")
 
 
 class Session:
@@ -127,14 +127,16 @@ class Session:
         self._on_usage = on_usage
         self._accounts = Accounts(on_usage)
         self._line = Line(settings, connector)
+        self._http = HttpRoute(settings)
         guard = Guard(settings.endpoint)
-        self._routes = Routes(settings, self._line, guard, self._accounts.open)
+        self._routes = Routes(settings, self._line, self._http, guard, self._accounts.open)
         self._checkpoints = Checkpoints()
         # No WeakSet: another thread may add to it while cancel() goes through it.
         self._streams: dict[int, weakref.ref[ResponseStream]] = {}
         self._closed = False
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
         weakref.finalize(self, self._line.forsake).atexit = False
+        weakref.finalize(self, self._http.close).atexit = False
 
     @property
     def transport(self) -> TransportName:
@@ -202,16 +204,8 @@ class Session:
         """
         if self._closed:
             raise ConnectionError("the session is closed")
-        line = HttpLine(self._settings)
-        try:
-            answer = line.request(
-                "POST",
-                "/compact",
-                body=encode_compact(payload),
-                deadline=Deadline(self._settings.timeouts.total),
-            )
-        finally:
-            line.close()
+        deadline = Deadline(self._settings.timeouts.total)
+        answer = self._http.post("/compact", encode_compact(payload), deadline)
         ended = {"type": "response.completed", "response": answer}
         Ticket(told for told in (self._on_usage, on_usage) if told is not None).settle(ended)
         accumulator = StreamAccumulator()
@@ -238,6 +232,7 @@ class Session:
         self._closed = True
         self.cancel()
         self._line.close(self._settings.timeouts.close)
+        self._http.close()
         self._accounts.flush(closing=True)
 
     def fork(self) -> Session:

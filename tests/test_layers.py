@@ -46,6 +46,7 @@ LEVELS = {
     f"{PACKAGE}._chat_session": 5,
     f"{PACKAGE}.websocket": 4,
     f"{PACKAGE}._breakers": 4,
+    f"{PACKAGE}._http_route": 4,
     f"{PACKAGE}._line": 4,
     f"{PACKAGE}._usage": 4,
     f"{PACKAGE}._recovery": 5,

@@ -218,7 +218,8 @@ def test_a_socket_that_dies_under_the_request_is_replaced() -> None:
     connector.on_connect = lambda transport: setattr(
         transport, "on_send", lambda request: transport.deliver(*answer(next(turns), "hello"))
     )
-    with Session("k", api_base="ws://127.0.0.1/v1", client_class=connector, transport="websocket") as mine:
+    options: dict[str, Any] = {"transport": "websocket", "timeouts": Timeouts(close=0.05)}
+    with Session("k", api_base="ws://127.0.0.1/v1", client_class=connector, **options) as mine:
         mine.call({**MODEL, "input": "one"})
         connector.transports[0].fail_send(ConnectionLost("gone", close_code=1006))
         mine.call({**MODEL, "input": "two"})
