@@ -208,6 +208,17 @@ class Exchange:
         None when nothing has come, an empty string at the end, be it the true one or not; see
         :attr:`whole`. Raises :class:`ConnectionLost` when the connection breaks.
         """
+        data = self._read_piece(seconds)
+        if not data or not self.reader.waiting:
+            return data
+        # A read of the socket brings many chunks. What goes wrong at their end shows again the next time.
+        pieces = [data]
+        with contextlib.suppress(ResponsesWSError):
+            while self.reader.waiting and (data := self._read_piece(0)):
+                pieces.append(data)
+        return b"".join(pieces)
+
+    def _read_piece(self, seconds: float | None) -> bytes | None:
         self.wire.clock = Deadline(seconds)
         body, reader = self._body, self.reader
         if body is None:
