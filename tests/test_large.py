@@ -240,7 +240,7 @@ def test_a_send_without_progress_ends_by_the_send_clock(server):
 
 def test_a_disconnect_in_the_middle_wakes_the_sender(server):
     """Another thread ends an upload that is stuck, at once."""
-    server.connection(read_bytes(100_000), mark("stuck"), expect_gone())
+    server.connection(read_bytes(100_000), mark("stuck"), gate("over"), expect_gone())
     with websocket(server, limits=UNLIMITED) as ws:
         sender = Task(lost, ws)
         server.wait_for("stuck")
@@ -248,6 +248,7 @@ def test_a_disconnect_in_the_middle_wakes_the_sender(server):
         ws.disconnect()
         assert time.monotonic() - begun < 0.5
         assert sender.result().delivery is Delivery.NOT_SENT
+        server.open("over")
 
 
 def test_many_large_requests_one_after_the_other(server):

@@ -419,13 +419,14 @@ def test_sending_after_the_peer_has_gone_is_a_loss(server, size):
 
 def test_an_aborted_send_returns_at_once(server):
     """A sender that is blocked is woken by ``abort``."""
-    server.connection(read_bytes(1000), mark("blocked"), expect_gone())
+    server.connection(read_bytes(1000), mark("blocked"), gate("aborted"), expect_gone())
     with opened(server) as transport, Reading(transport):
         sender = Task(transport.send, message_of(20_000_000))
         server.wait_for("blocked")
         transport.abort()
         assert isinstance(sender.error(), ConnectionLost)
         assert not transport.sending
+        server.open("aborted")
 
 
 def test_half_a_message_is_never_followed_by_anything():
