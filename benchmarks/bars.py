@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +82,9 @@ def load(path: Path = BARS) -> list[Bar]:
     return [Bar(**fields) for fields in tomllib.loads(path.read_text(encoding="utf-8"))["bar"]]
 
 
-def judge(bars: Sequence[Bar], results: Mapping[str, Samples]) -> list[Verdict]:
-    """The bars of what was measured, each with its ratio."""
-    return [Verdict(bar, _value(bar, results[bar.measure])) for bar in bars if bar.measure in results]
+def judge(bars: Iterable[Bar], results: Mapping[str, Samples], measures: Container[str]) -> list[Verdict]:
+    """The bars of these measures, each with its ratio in the results."""
+    return [Verdict(bar, _value(bar, results[bar.measure])) for bar in bars if bar.measure in measures]
 
 
 def _value(bar: Bar, samples: Samples) -> float | None:

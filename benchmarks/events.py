@@ -19,8 +19,8 @@ import burst
 import latency
 from bars import judge, load
 from harness import Size
-from page import bars_table, describe
-from run import print_tables, run
+from page import bars_table
+from run import run
 
 __all__ = ["main"]
 
@@ -31,9 +31,7 @@ def main() -> int:
     """Measure, print, and return the exit status."""
     options = parse_arguments()
     report = run(MEASURES, options.rounds, Size(options.quick))
-    verdicts = judge(load(), report["results"])
-    print(describe(report))
-    print_tables(MEASURES, report["results"])
+    verdicts = judge(load(), report["results"], report["results"])
     print(bars_table(verdicts))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

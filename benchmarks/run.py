@@ -61,13 +61,13 @@ def main() -> int:
         print(f"not installed: {', '.join(sorted(missing))}; run: {remedy}", file=sys.stderr)
         return 2
     measures = [MEASURES[name] for name in options.only or MEASURES]
-    report = json.loads(options.stored.read_text(encoding="utf-8")) if options.stored else None
-    if report is None:
+    if options.stored:
+        report = json.loads(options.stored.read_text(encoding="utf-8"))
+        measures = [measure for measure in measures if measure.name in report["results"]]
+        show(report, measures)
+    else:
         report = run(measures, options.rounds, Size(options.quick))
-    measures = [measure for measure in measures if measure.name in report["results"]]
-    verdicts = judge(load(), report["results"])
-    print(describe(report))
-    print_tables(measures, report["results"])
+    verdicts = judge(load(), report["results"], [measure.name for measure in measures])
     print(bars_table(verdicts))
     if options.page:
         write(options.page, measures, report)
@@ -95,18 +95,28 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(measures: Iterable[Measure], rounds: int, size: Size) -> dict[str, Any]:
-    """Every measure in turn; what was measured, on what, when."""
-    with serving() as where:
-        results = {measure.name: measured(measure, where, size, rounds) for measure in measures}
+    """Every measure in turn, shown as soon as it is there; what was measured, on what, when."""
+    results: dict[str, Samples] = {}
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    return {"date": date, "machine": machine(), "rounds": rounds, "results": results}
+    report = {"date": date, "machine": machine(), "rounds": rounds, "results": results}
+    show(report, ())
+    with serving() as where:
+        for measure in measures:
+            results[measure.name] = measured(measure, where, size, rounds)
+            print_tables(measure, results[measure.name])
+    return report
 
 
-def print_tables(measures: Iterable[Measure], results: Mapping[str, Samples]) -> None:
+def show(report: Mapping[str, Any], measures: Iterable[Measure]) -> None:
+    print(describe(report), flush=True)
     for measure in measures:
-        print(f"{measure.title}\n")
-        for setting, rows in measure_tables(measure, results[measure.name]):
-            print(*filter(None, (setting, table(rows))), sep="\n")
+        print_tables(measure, report["results"][measure.name])
+
+
+def print_tables(measure: Measure, samples: Samples) -> None:
+    print(f"{measure.title}\n")
+    for setting, rows in measure_tables(measure, samples):
+        print(*filter(None, (setting, table(rows))), sep="\n", flush=True)
 
 
 def write(directory: Path, measures: list[Measure], report: dict[str, Any]) -> None:
@@ -116,7 +126,7 @@ def write(directory: Path, measures: list[Measure], report: dict[str, Any]) -> N
     directory.mkdir(parents=True, exist_ok=True)
     results = report["results"]
     names = {measure.name: draw(measure, results[measure.name], directory) for measure in measures}
-    verdicts = judge(load(), results)
+    verdicts = judge(load(), results, results)
     write_page(directory, report, measures, verdicts, names)
     text = json.dumps(report, indent=None, separators=(",", ":"))
     (directory / "results.json").write_text(text + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import multiprocessing
 import re
 import socket
 import ssl
@@ -49,7 +50,10 @@ BACKLOG = 512
 
 
 def run(ready: Connection, certificate: str | None) -> None:
-    """Serve on free ports of loopback, which are sent to ``ready``: plain, and with the certificate TLS."""
+    """Serve on free ports of loopback, which are sent to ``ready``: plain, and with the certificate TLS.
+
+    Until the process that started this one ends, or ends it.
+    """
     plain = listen(lambda sock: sock)
     if certificate is None:
         ready.send((plain, None))
@@ -57,7 +61,9 @@ def run(ready: Connection, certificate: str | None) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         ready.send((plain, listen(lambda sock: context.wrap_socket(sock, server_side=True))))
-    threading.Event().wait()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
 
 
 def listen(wrap: Callable[[socket.socket], socket.socket]) -> int:

@@ -156,13 +156,13 @@ SAMPLES: Samples = {
 def test_a_bar_holds_a_ratio_of_medians(fields, value, met):
     """Of one client to another, of one setting to another, or the figure itself; unmeasured is missed."""
     bar = bars.Bar(**{"measure": "m", "setting": "one", "column": "cpu", **fields})
-    (verdict,) = bars.judge([bar], {"m": SAMPLES})
+    (verdict,) = bars.judge([bar], {"m": SAMPLES}, ["m"])
     assert (verdict.value, verdict.met) == (value, met)
 
 
 def test_bars_of_what_was_not_measured_are_left_out():
     bar = bars.Bar(measure="other", setting="one", column="cpu", client="ours", at_most=1)
-    assert bars.judge([bar], {"m": SAMPLES}) == []
+    assert bars.judge([bar], {"m": SAMPLES}, ["m"]) == []
 
 
 @pytest.mark.parametrize("limits", [{}, {"at_most": 1, "at_least": 1}])
@@ -203,7 +203,7 @@ REPORT = {
 def test_the_page_is_restructured_text(tmp_path):
     """docutils reads it without a warning, and finds the tables, the drawing and what was tried."""
     (tmp_path / "tried.rst").write_text("What was tried\n--------------\n\nNothing.\n", encoding="utf-8")
-    verdicts = bars.judge([bars.Bar("m", "one", "cpu", "ours", "peer", at_most=0.5)], {"m": SAMPLES})
+    verdicts = bars.judge([bars.Bar("m", "one", "cpu", "ours", "peer", at_most=0.5)], {"m": SAMPLES}, ["m"])
     written = page.write_page(tmp_path, REPORT, [MEASURE], verdicts, {"m": ["m-cpu.svg"]})
     settings = {"halt_level": 2, "report_level": 2, "warning_stream": False}
     tree = publish_doctree(

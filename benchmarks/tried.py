@@ -1,0 +1,245 @@
+"""What was tried for a faster path, beside what is in use; ``docs/benchmarks/tried.rst`` has the conclusions.
+
+::
+
+    python benchmarks/tried.py
+
+Needs no peer. Every row is the median of interleaved rounds in this process; what is in use comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+from figures import spread
+from page import table
+from turns import delta
+
+__all__ = ["EXPERIMENTS", "main"]
+
+Alternative: TypeAlias = Callable[[], float]
+"""Runs once; microseconds per unit of its table."""
+
+MEBIBYTE = 1024 * 1024
+EVENTS = 2_000
+A_READ = 64
+WAKE_UPS = 200
+PAUSE = 0.002
+
+
+def timed(run: Callable[[], object], units: int) -> Alternative:
+    def once() -> float:
+        start = time.perf_counter()
+        run()
+        return (time.perf_counter() - start) / units * 1e6
+
+    return once
+
+
+# --- masking what is sent -----------------------------------------------------------------------------------
+
+
+def masking() -> Mapping[str, Alternative]:
+    from responses_ws._transport.websocket_client import encode_message
+
+    message, key = secrets.token_bytes(8 * MEBIBYTE), secrets.token_bytes(4)
+    tables = [bytes(octet ^ mask for octet in range(256)) for mask in key]
+
+    def whole() -> bytes:
+        number = int.from_bytes(message, "little") ^ int.from_bytes(key * (len(message) // 4), "little")
+        return number.to_bytes(len(message), "little")
+
+    def translated() -> bytearray:
+        masked = bytearray(len(message))
+        for offset, translation in enumerate(tables):
+            masked[offset::4] = message[offset::4].translate(translation)
+        return masked
+
+    return {
+        "frames of 64 KiB, each as one long integer": timed(lambda: list(encode_message(message)), 8),
+        "one frame as one long integer": timed(whole, 8),
+        "a translation table for each of the four octets": timed(translated, 8),
+    }
+
+
+# --- parsing ------------------------------------------------------------------------------------------------
+
+
+def parsing() -> Mapping[str, Alternative]:
+    from responses_ws._core.parser import parse
+
+    payloads = [delta(index, " word") for index in range(EVENTS)]
+    found: dict[str, Alternative] = {"the parser in use": timed(lambda: list(map(parse, payloads)), EVENTS)}
+    parsers: dict[str, Callable[[bytes], Any]] = {"json.loads": json.loads}
+    with contextlib.suppress(ImportError):
+        import orjson
+
+        parsers["orjson.loads"] = orjson.loads
+    for name, loads in parsers.items():
+        found[name] = timed(partial(_each, loads, payloads), EVENTS)
+        found[f"{name} of all events as one list"] = timed(partial(_joined, loads, payloads), EVENTS)
+    return found
+
+
+def _each(loads: Callable[[bytes], Any], payloads: list[bytes]) -> list[Any]:
+    return list(map(loads, payloads))
+
+
+def _joined(loads: Callable[[bytes], Any], payloads: list[bytes]) -> Any:
+    return loads(b"[" + b",".join(payloads) + b"]")
+
+
+# --- making chunks ------------------------------------------------------------------------------------------
+
+
+class TupleChunk(NamedTuple):
+    """The fields of a chunk, as a tuple."""
+
+    type: str = ""
+    content: str | None = None
+    raw: dict[str, Any] | None = None
+    tool_calls: dict[str, Any] | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    response_id: str | None = None
+    model_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    built_in_tool_events: list[dict[str, Any]] | None = None
+    role: str = "assistant"
+
+
+class LazyChunk:
+    """Three fields of its own, the others the class's until they are set."""
+
+    tool_calls = reasoning = refusal = response_id = model_id = None
+    role = "assistant"
+
+    def __init__(self, type: str, content: str | None, raw: dict[str, Any]) -> None:
+        self.type = type
+        self.content = content
+        self.raw = raw
+
+
+def chunks() -> Mapping[str, Alternative]:
+    from responses_ws.messages import Chunk
+
+    event = json.loads(delta(0, " word"))
+    made = range(EVENTS)
+    return {
+        "a slotted dataclass": timed(lambda: [Chunk("t", " word", event) for _ in made], EVENTS),
+        "a class with defaults for the rest": timed(
+            lambda: [LazyChunk("t", " word", event) for _ in made], EVENTS
+        ),
+        "a named tuple": timed(lambda: [TupleChunk("t", " word", event) for _ in made], EVENTS),
+    }
+
+
+# --- from the reader to the caller --------------------------------------------------------------------------
+
+
+def hand_over() -> Mapping[str, Alternative]:
+    events = [{"delta": " word"}] * EVENTS
+
+    def through(make: Callable[[], Any], batch: int) -> Alternative:
+        def run() -> None:
+            found = make()
+            reader = threading.Thread(target=_put_all, args=(found, events, batch))
+            reader.start()
+            for _ in range(0, EVENTS, batch):
+                for _event in found.get():
+                    pass
+            reader.join()
+
+        return timed(run, EVENTS)
+
+    return {
+        f"SimpleQueue, {A_READ} events at a time": through(queue.SimpleQueue, A_READ),
+        "SimpleQueue, one event at a time": through(queue.SimpleQueue, 1),
+        "Queue, one event at a time": through(queue.Queue, 1),
+    }
+
+
+def _put_all(found: Any, events: list[Any], batch: int) -> None:
+    for start in range(0, len(events), batch):
+        found.put(events[start : start + batch])
+
+
+class Waker(NamedTuple):
+    wake: Callable[[], object]
+    wait: Callable[[], object]
+
+
+def wake_ups() -> Mapping[str, Alternative]:
+    simple: queue.SimpleQueue[None] = queue.SimpleQueue()
+    plain: queue.Queue[None] = queue.Queue()
+    lock = threading.Lock()
+    lock.acquire()
+    reading, writing = os.pipe()
+    wakers = {
+        "SimpleQueue.get with a timeout": Waker(lambda: simple.put(None), lambda: simple.get(timeout=1)),
+        "SimpleQueue.get without": Waker(lambda: simple.put(None), simple.get),
+        "Queue.get with a timeout": Waker(lambda: plain.put(None), lambda: plain.get(timeout=1)),
+        "a lock": Waker(lock.release, lock.acquire),
+        "a pipe": Waker(lambda: os.write(writing, b"x"), lambda: os.read(reading, 1)),
+    }
+    return {name: _waking(waker) for name, waker in wakers.items()}
+
+
+def _waking(waker: Waker) -> Alternative:
+    """Microseconds from the word of one thread until another runs, which was asleep: the median of many."""
+
+    def once() -> float:
+        said: list[float] = []
+        woken: list[float] = []
+
+        def wait() -> None:
+            for _ in range(WAKE_UPS):
+                waker.wait()
+                woken.append(time.perf_counter())
+
+        sleeper = threading.Thread(target=wait)
+        sleeper.start()
+        for _ in range(WAKE_UPS):
+            time.sleep(PAUSE)
+            said.append(time.perf_counter())
+            waker.wake()
+        sleeper.join()
+        return statistics.median(after - before for before, after in zip(said, woken, strict=True)) * 1e6
+
+    return once
+
+
+EXPERIMENTS: dict[str, Callable[[], Mapping[str, Alternative]]] = {
+    "Masking 8 MiB, µs per MiB": masking,
+    "Parsing, µs per delta event": parsing,
+    "Making a chunk, µs": chunks,
+    "Hand-over between threads, µs per event": hand_over,
+    "Waking a thread, µs": wake_ups,
+}
+
+
+def main(rounds: int = 9) -> None:
+    for title, experiment in EXPERIMENTS.items():
+        alternatives = experiment()
+        samples: dict[str, list[float]] = {name: [] for name in alternatives}
+        for _ in range(rounds):
+            for name, once in alternatives.items():
+                samples[name].append(once())
+        print(table([["", title], *([name, spread(values)] for name, values in samples.items())]))
+
+
+if __name__ == "__main__":
+    main()
