@@ -123,6 +123,7 @@ ROWS = [
     unknown("closed unheard", 1, "ConnectionLost", close(1011)),
     unknown("reset unheard", 1, "ConnectionLost", reset()),
     unknown("closed unheard, replay", 2, ANSWER, close(1011), policy=REPLAY),
+    unknown("gone unheard, replay", 2, ANSWER, eof(), policy=REPLAY),
     unknown("gone unheard, replay, no retries", 1, "ConnectionLost", eof(), policy=NO_RETRIES),
     unknown(
         "gone unheard, replay, a tool that acts",

@@ -276,6 +276,9 @@ class Exchange:
         line, body = self._line, self._body
         if line is None:
             return True
+        if self._raw is None:  # there is no answer whose end could be waited for
+            self.close()
+            return True
         try:
             data = self.read(seconds)
         except ResponsesWSError:
