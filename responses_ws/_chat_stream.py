@@ -17,17 +17,17 @@ __all__ = ["ChatStream", "Turn"]
 
 
 class Turn:
-    """The use of a chat by one thread, from its start to its end. Nothing here waits for a lock.
+    """The use of a chat by one thread, from its start to its end. Nothing here takes a lock.
 
-    :param lock: held while the turn lasts.
     :param wake: wakes what waits for tools.
     :ivar response: the response that is running, or None.
+    :ivar over: another thread may use the chat.
     """
 
-    def __init__(self, lock: threading.Lock, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         self.response: ResponseStream | None = None
         self.cancelled = False
-        self._held = [lock]
+        self.over = False
         self._wake = wake
 
     def follow(self, response: ResponseStream) -> None:
@@ -39,12 +39,9 @@ class Turn:
     def cancel(self) -> None:
         """End it: the thread that waits gets :class:`ResponseCancelled`. From any thread."""
         self.cancelled = True
-        if not self._held:
-            return
-        self._wake()
-        response = self.response
-        if response is not None:
-            response.cancel()
+        if not self.over:
+            self._wake()
+            self._leave()
 
     def check(self) -> None:
         """Raise :class:`ResponseCancelled` when it was cancelled."""
@@ -52,12 +49,14 @@ class Turn:
             raise ResponseCancelled("the chat was cancelled")
 
     def end(self) -> None:
-        """Give the chat free. Safe in a finalizer and in any thread, any number of times."""
-        try:
-            lock = self._held.pop()
-        except IndexError:
-            return
-        lock.release()
+        """Leave what still runs, and give the chat free. Safe in a finalizer, and any number of times."""
+        self._leave()
+        self.over = True
+
+    def _leave(self) -> None:
+        response = self.response
+        if response is not None:
+            response.cancel()
 
 
 class ChatStream:

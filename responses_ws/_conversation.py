@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -66,9 +67,7 @@ class Conversation:
         self.closed = False
         self._loop = ToolLoop(ledger, answers)
         self._counts: deque[Usage] = deque([] if usage is None else [usage])
-        self._turn: Turn | None = None
-        self._lock = threading.Lock()  # held while a thread uses the conversation; nobody waits for it
-        self._pid = os.getpid()
+        self._begin_alone()
 
     @property
     def items(self) -> list[Item]:
@@ -104,7 +103,7 @@ class Conversation:
 
     def cancel(self) -> None:
         """Stop what is running, if anything is."""
-        turn = self._turn
+        turn = self._turn()
         if turn is not None:
             turn.cancel()
 
@@ -129,14 +128,23 @@ class Conversation:
 
     # -- inside
 
+    def _begin_alone(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # held for a look at ``_turn`` and a change of it
+        # Weak, so that whatever an interrupt leaves behind at any moment holds nobody up.
+        self._turn: Callable[[], Turn | None] = lambda: None
+
     def _take(self) -> Turn:
-        if self._pid != os.getpid():  # a forked child: whoever held the lock is not here
-            self._lock, self._pid = threading.Lock(), os.getpid()
+        if self._pid != os.getpid():  # a forked child: whoever was at it is not here
+            self._begin_alone()
         if self.closed:
             raise ConnectionError("the chat is closed")
-        if not self._lock.acquire(blocking=False):
-            raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
-        self._turn = turn = Turn(self._lock, self._loop.wake)
+        turn = Turn(self._loop.wake)
+        with self._lock:
+            running = self._turn()
+            if running is not None and not running.over:
+                raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
+            self._turn = weakref.ref(turn)
         return turn
 
     def _start(
