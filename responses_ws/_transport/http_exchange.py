@@ -209,7 +209,7 @@ class Exchange:
         :attr:`whole`. Raises :class:`ConnectionLost` when the connection breaks.
         """
         data = self._read_piece(seconds)
-        if not data or not self.reader.waiting:
+        if not data:
             return data
         # A read of the socket brings many chunks. What goes wrong at their end shows again the next time.
         pieces = [data]
