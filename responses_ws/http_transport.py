@@ -68,7 +68,7 @@ class HTTPTransport:
     :param limits: bounds of what is received.
     :param endpoint: what the service can do; None derives it from ``api_base``.
     :param ssl_context: None builds one from SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the system's store.
-    :param proxy: URL of an HTTP proxy; None asks the environment.
+    :param proxy: URL of an HTTP or SOCKS 5 proxy; None asks the environment.
     :param allow_insecure: send the key over ``http://`` to another machine.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """

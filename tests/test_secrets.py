@@ -284,7 +284,8 @@ def test_a_bad_key_function(function):
 
 
 BAD_PROXIES = {
-    "SOCKS": f"socks5://{USER}:{PASSWORD}@127.0.0.1:1",
+    "SOCKS 4": f"socks4://{USER}:{PASSWORD}@127.0.0.1:1",
+    "SOCKS 5, nobody there": f"socks5h://{USER}:{PASSWORD}@127.0.0.1:1",
     "https": f"https://{USER}:{PASSWORD}@127.0.0.1:1",
     "a slash in the password": f"http://{USER}:{PASSWORD}/x@127.0.0.1:1",
     "a bad port": f"http://{USER}:{PASSWORD}@127.0.0.1:port",

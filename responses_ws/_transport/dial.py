@@ -16,6 +16,7 @@ from responses_ws._core.headers import Masker
 from responses_ws._transport import net
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.socks import open_socks_tunnel
 from responses_ws._transport.websocket_client import read_head, send_all, set_timeout
 from responses_ws.errors import ConnectionError
 
@@ -50,7 +51,8 @@ def dial(target: Target, deadline: Deadline, hold: Hold) -> socket.socket:
         sock = _connect(proxy.host, proxy.port, deadline, hold, role="the proxy ")
     try:
         if proxy is not None:
-            _tunnel(sock, proxy, host, port, deadline)
+            ask = _tunnel if proxy.scheme == "http" else _socks_tunnel
+            ask(sock, proxy, host, port, deadline)
         return _secure(sock, host, target, deadline, hold) if secure else sock
     except BaseException:
         sock.close()
@@ -115,6 +117,14 @@ def _tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadlin
         raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} refused the tunnel: {status[:100]}")
     if rest:
         raise ConnectionError(f"the proxy {proxy.host}:{proxy.port} sent data before the tunnel was used")
+
+
+def _socks_tunnel(sock: socket.socket, proxy: net.Proxy, host: str, port: int, deadline: Deadline) -> None:
+    try:
+        open_socks_tunnel(sock, proxy, host, port, deadline)
+    except OSError as error:
+        step = "open a tunnel through the proxy"
+        raise ConnectionError(failure(step, f"{proxy.host}:{proxy.port}", deadline, error)) from error
 
 
 def _secure(sock: socket.socket, host: str, target: Target, deadline: Deadline, hold: Hold) -> ssl.SSLSocket:

@@ -23,22 +23,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Proxy", "connect_request", "proxy_for", "proxy_secrets", "redirect_host", "tls_context"]
 
-HTTP_PORT = 80
+PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
+"""The schemes of proxies, each with its usual port."""
+MAX_SOCKS_BYTES = 255
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """How OpenSSL names the files of a certificate directory (``openssl rehash``)."""
 
 UNSUPPORTED = {
     "https": "TLS to the proxy itself is not supported; use an http:// proxy",
-    "socks": "SOCKS is not supported; use an http:// proxy",
+    "socks": "of SOCKS only version 5 is supported; use socks5h:// or socks5://",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy that tunnels with CONNECT (RFC 9110, 9.3.6).
+    """An HTTP proxy that tunnels with CONNECT (RFC 9110, 9.3.6), or a SOCKS 5 proxy (RFC 1928).
 
-    :param scheme: ``http``: how the proxy itself is spoken to; TLS to the service goes through the tunnel.
+    :param scheme: how the proxy itself is spoken to, TLS to the service goes through the tunnel: ``http``,
+        ``socks5h``, or ``socks5``, with which names are looked up here and not by the proxy.
     :param host: an IPv6 address without its brackets.
     :param credentials: ``user:password``, percent-decoded, or None.
     """
@@ -140,16 +143,17 @@ def _parse_proxy(chosen: Secret) -> Proxy:
     if "://" not in url.reveal():
         url = Secret(f"http://{url.reveal()}")
     scheme = url.reveal().partition("://")[0].lower()
-    unsupported = UNSUPPORTED.get("socks" if scheme.startswith("socks") else scheme)
-    if unsupported:
-        raise ConfigurationError(f"proxy: {unsupported}")
-    proxy = _http_proxy(url) if scheme == "http" else None
+    if scheme not in PORTS:
+        unsupported = UNSUPPORTED.get("socks" if scheme.startswith("socks") else scheme)
+        if unsupported:
+            raise ConfigurationError(f"proxy: {unsupported}")
+    proxy = _proxy(scheme, url) if scheme in PORTS else None
     if proxy is None:
         raise ConfigurationError("proxy must be a URL of the form http://user:password@host:port")
     return proxy
 
 
-def _http_proxy(url: Secret) -> Proxy | None:
+def _proxy(scheme: str, url: Secret) -> Proxy | None:
     """None for what is no URL of a proxy; raises nothing, as its variables hold the credentials."""
     if not url.reveal().isprintable() or " " in url.reveal():
         return None
@@ -161,7 +165,14 @@ def _http_proxy(url: Secret) -> Proxy | None:
     # More than a host is most likely a password with an unescaped "/", "?" or "#" in it.
     if host is None or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
         return None
-    return Proxy("http", host, port or HTTP_PORT, _credentials(parts))
+    proxy = Proxy(scheme, host, port or PORTS[scheme], _credentials(parts))
+    return None if scheme != "http" and _too_long(proxy) else proxy
+
+
+def _too_long(proxy: Proxy) -> bool:
+    """Whether name or password have more bytes than SOCKS can say."""
+    given = proxy.credentials or Secret("")
+    return any(len(part.encode()) > MAX_SOCKS_BYTES for part in given.reveal().partition(":"))
 
 
 def _credentials(parts: SplitResult) -> Secret | None:

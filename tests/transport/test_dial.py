@@ -516,5 +516,5 @@ def test_the_environment_chooses_the_proxy(server, monkeypatch, variables, proxi
 def test_a_proxy_that_cannot_be_used_is_never_passed_by(plain):
     """The chosen way, or none."""
     with pytest.raises(ConfigurationError, match="SOCKS"):
-        dial(target_of(plain, proxy=Secret("socks5://127.0.0.1:1080")), Deadline(SECONDS), unused)
+        dial(target_of(plain, proxy=Secret("socks4://127.0.0.1:1080")), Deadline(SECONDS), unused)
     assert plain.connections == []

@@ -172,10 +172,10 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 UNUSABLE = [
-    (f"socks5://user:{SENTINEL}@proxy.local:1080", "SOCKS is not supported"),
-    (f"socks5h://user:{SENTINEL}@proxy.local:1080", "SOCKS is not supported"),
-    (f"SOCKS4://user:{SENTINEL}@proxy.local:1080", "SOCKS is not supported"),
-    (f"socks://user:{SENTINEL}@proxy.local:1080", "SOCKS is not supported"),
+    (f"SOCKS4://user:{SENTINEL}@proxy.local:1080", "only version 5 is supported"),
+    (f"socks://user:{SENTINEL}@proxy.local:1080", "only version 5 is supported"),
+    (f"socks5://user:{SENTINEL}{'x' * 255}@proxy.local:1080", "proxy must be a URL"),
+    (f"socks5h://user:{SENTINEL}/@proxy.local:1080", "proxy must be a URL"),
     (f"https://user:{SENTINEL}@proxy.local:3128", "TLS to the proxy"),
     (f"ftp://user:{SENTINEL}@proxy.local:3128", "proxy must be a URL"),
     (f"//user:{SENTINEL}@proxy.local:3128", "proxy must be a URL"),
