@@ -63,11 +63,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing of one column: bars of the clients, or lines over the settings."""
+    """A drawing of one column: a bar for each client, in each setting."""
 
     column: str
     label: str
-    logarithmic: bool = True
 
 
 @dataclass(frozen=True)

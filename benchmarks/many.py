@@ -66,9 +66,9 @@ def tasks(server: Server, size: Size) -> list[Task]:
     burst = Turn(events=size.of(4_000, 20))
     steady = Turn(events=size.of(4 * RATE, 5), rate=RATE)
     return [
-        Task(f"{connections}, {form}", name, partial(many, name, server, size.of(connections, 2), turn))
+        Task(f"{count}, {form}", name, partial(many, name, server, size.of(connections, 2), turn))
         for form, turn in (("burst", burst), (f"{RATE} events/s each", steady))
-        for connections in (1, 50)
+        for connections, count in ((1, "1 connection"), (50, "50 connections"))
         for name in available(*CLIENTS)
     ]
 

@@ -21,7 +21,7 @@ one at a time, the server in another process; every round has each client once, 
 machine disturbs all of them. A figure is the median over the rounds with the smallest and the largest; a
 ratio is one of medians.
 """
-BARS_HEAD = ["measure", "setting", "column", "compared", "ratio", "wanted", ""]
+BARS_HEAD = ["measure", "setting", "column", "compared", "figure", "wanted", ""]
 
 
 def write_page(

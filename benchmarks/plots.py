@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clients import OURS
+from figures import number
 from harness import Measure, Plot, Samples
 
 __all__ = ["draw"]
@@ -42,13 +43,12 @@ def _draw(measure: Measure, plot: Plot, samples: Samples, directory: Path) -> st
     figure, axes = pyplot.subplots(
         len(settings),
         squeeze=False,
-        sharex=True,
         figsize=(8, 0.26 * sum(heights) + 0.5),
         height_ratios=heights,
         layout="constrained",
     )
     for (setting, rows), (axis,) in zip(settings.items(), axes, strict=True):
-        _bars(axis, setting if len(settings) > 1 else measure.title, rows, plot.logarithmic)
+        _bars(axis, setting if len(settings) > 1 else measure.title, rows)
     axes[-1][0].set_xlabel(plot.label)
     name = f"{measure.name}-{plot.column}.svg"
     figure.savefig(directory / name, metadata={"Date": None})
@@ -56,14 +56,14 @@ def _draw(measure: Measure, plot: Plot, samples: Samples, directory: Path) -> st
     return name
 
 
-def _bars(axis: Any, title: str, rows: dict[str, list[float]], logarithmic: bool) -> None:
+def _bars(axis: Any, title: str, rows: dict[str, list[float]]) -> None:
     medians = [statistics.median(values) for values in rows.values()]
     below = [median - min(values) for median, values in zip(medians, rows.values(), strict=True)]
     above = [max(values) - median for median, values in zip(medians, rows.values(), strict=True)]
     colors = [COLORS[client.startswith(OURS)] for client in rows]
-    axis.barh(list(rows), medians, xerr=[below, above], color=colors, ecolor="#333333", error_kw={"lw": 0.8})
-    if logarithmic:
-        axis.set_xscale("log")
+    bars = axis.barh(list(rows), medians, xerr=[below, above], color=colors, error_kw={"lw": 0.8})
+    axis.bar_label(bars, [number(median) for median in medians], padding=4)
+    axis.margins(x=0.12)
     axis.invert_yaxis()
     axis.set_title(title, loc="left", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)

@@ -78,6 +78,6 @@ need another process.
     columns={"rate": "1,000 events/s", "cpu": "CPU per event, µs", "cores": "cores"},
     tasks=tasks,
     against=OFFICIAL,
-    plots=(Plot("rate", "thousand events a second", logarithmic=False),),
+    plots=(Plot("rate", "thousand events a second"),),
     rounds=3,
 )
