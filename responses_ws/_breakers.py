@@ -61,9 +61,12 @@ class Guard:
 
 
 _breakers: dict[Key, Breaker] = {}
-_locks: dict[int, threading.Lock] = {}
+_locks: dict[int, threading.RLock] = {}
 
 
-def _lock() -> threading.Lock:
-    """The lock of this process: in a forked child the parent's may be held for ever."""
-    return _locks.setdefault(os.getpid(), threading.Lock())
+def _lock() -> threading.RLock:
+    """The lock of this process: in a forked child the parent's may be held for ever.
+
+    Re-entrant, for a signal handler or a finalizer may ask as well.
+    """
+    return _locks.setdefault(os.getpid(), threading.RLock())

@@ -64,7 +64,8 @@ class Line:
         self._numbers = itertools.count(1)
         self._number = next(self._numbers)
         self._connection = self._new_connection()
-        self._successor: Connection | None = None
+        self._live: tuple[Connection, ...] = (self._connection,)
+        """It, and while it is being replaced its successor; what an interrupt has left of the like."""
         self._latest: tuple[int, int, int] | None = None
         self._ahead = self._wall_ahead()
         self._closed = False
@@ -138,24 +139,21 @@ class Line:
 
     def interrupt(self) -> None:
         """Give up connecting. Takes no lock: safe in a finalizer."""
-        for connection in (self._connection, self._successor):
-            if connection is not None:
-                connection.stop_dialing()
+        for connection in self._live:
+            connection.stop_dialing()
 
     def close(self, seconds: float | None) -> None:
         """Close the connection, at most so many seconds long; nothing can be sent any more."""
         self._closed = True
-        for connection in (self._successor, self._connection):
-            if connection is not None:
-                connection.check_process()
-                connection.disconnect(seconds)
+        for connection in self._live:
+            connection.check_process()
+            connection.disconnect(seconds)
 
     def forsake(self) -> None:
         """The session was forgotten. Runs in a finalizer, so it takes no lock."""
         self._closed = True
-        for connection in (self._connection, self._successor):
-            if connection is not None:
-                connection.forsake()
+        for connection in self._live:
+            connection.forsake()
 
     # -- inside
 
@@ -185,24 +183,29 @@ class Line:
         if not slept and not connection.aged():
             return connection, call
         successor, its_call = self._new_connection(), Call()
-        self._successor = successor
+        self._live = (*self._live, successor)
         try:
-            self._connect(successor, deadline, given_up)
+            try:
+                self._connect(successor, deadline, given_up)
+            except ResponsesWSError:
+                if slept:
+                    connection.retire("the machine has slept")
+                if slept or given_up():
+                    raise
+                connection.postpone(POSTPONE_SECONDS)
+                logger.info("the connection has reached its age and could not be replaced", exc_info=True)
+                return connection, call
             successor.open(its_call, None, deadline)
-        except ResponsesWSError:
-            successor.disconnect(None)
-            if slept:
-                connection.retire("the machine has slept")
-                raise
-            connection.postpone(POSTPONE_SECONDS)
-            logger.info("the connection has reached its age and could not be replaced", exc_info=True)
-            return connection, call
-        finally:
-            self._successor = None
-        self._number = next(self._numbers)
-        self._connection = successor
-        connection.leave(call)
-        connection.retire("the machine has slept" if slept else "the connection reached its age")
+            self._number = next(self._numbers)
+            self._connection = successor
+            connection.leave(call)
+            for old in self._live[:-1]:
+                old.retire("the machine has slept" if slept else "the connection reached its age")
+            self._live = (successor,)
+        except BaseException:
+            its_call.abandoned = True
+            successor.forsake()
+            raise
         return successor, its_call
 
     def _connect(self, connection: Connection, deadline: Deadline, given_up: Callable[[], bool]) -> None:

@@ -9,11 +9,13 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
 from shell import Task, answer, created, delivered, delta, join_readers, until
+from test_interrupt import caller_is_in, interrupted
 
 from responses_ws import (
     ConcurrencyError,
@@ -40,6 +42,7 @@ from responses_ws.session import Session
 from responses_ws.testing import (
     Model,
     ScriptedServer,
+    Step,
     close,
     eof,
     expect,
@@ -359,6 +362,58 @@ def test_an_old_connection_goes_on_when_there_is_no_new_one() -> None:
         with session(server, endpoint=aged(server)) as mine:
             for text in ("one", "two", "three"):
                 assert mine.call({**MODEL, "input": text}).content == "ok"
+
+
+def test_cancel_ends_the_replacing_of_an_old_connection() -> None:
+    """Nothing is sent for a caller who is gone; the old connection serves the next."""
+    with ScriptedServer() as server:
+        server.connection(*(part for n in "12" for part in (expect(), send(*answer(f"r{n}", "ok")))))
+        server.connection(hang())
+        with session(server, endpoint=aged(server)) as mine:
+            mine.call({**MODEL, "input": "one"})
+            task = Task(mine.call, {**MODEL, "input": "two"})
+            until(lambda: len(server.connections) == 2 and server.connections[1].path)
+            with pytest.raises(ConcurrencyError):
+                mine.call({**MODEL, "input": "three"})
+            assert isinstance(cancelled(task, mine), ResponseCancelled)
+            server.connection(refuse(503))
+            assert mine.call({**MODEL, "input": "four"}).content == "ok"
+        assert [request["input"] for request in server.requests] == ["one", "four"]
+
+
+NEXT = (expect(), send(*answer("r2", "ok")))
+STAGES: dict[str, list[tuple[Step, ...]]] = {
+    "connecting": [(hang(),), NEXT],
+    "replacing": [(expect(), send(*answer("r1", "ok")), *NEXT), (hang(),), (refuse(503),)],
+    "pausing": [(expect(), send(rejection(retry_after="60")), *NEXT)],
+    "answering": [(expect(), send(created("r")), gate("go"), send(*answer("r")[1:]), *NEXT)],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ctrl_c_comes_out_at_once(stage: str) -> None:
+    """The next call gets its own answer, and nothing is left open."""
+    seen = threading.Event()
+    with ScriptedServer() as server:
+        for script in STAGES[stage]:
+            server.connection(*script)
+        waits: dict[str, Callable[[], object]] = {
+            "connecting": lambda: until(lambda: server.connections and server.connections[0].path),
+            "replacing": lambda: until(lambda: len(server.connections) == 2 and server.connections[1].path),
+            "pausing": caller_is_in("next", "_go_on", "wait_for"),
+            "answering": lambda: seen.wait(10),
+        }
+        options: dict[str, Any] = {"endpoint": aged(server)} if stage == "replacing" else {}
+        patient = Timeouts(connect=None, drain=None)
+        with session(server, timeouts=patient, retry=Retry(max_seconds=None), **options) as mine:
+            if stage == "replacing":
+                mine.call({**MODEL, "input": "first"})
+            kept = interrupted(
+                lambda: mine.call({**MODEL, "input": "lost"}, lambda _: seen.set()), waits[stage]
+            )
+            server.open("go")
+            assert mine.call({**MODEL, "input": "hi"}).content == "ok"
+            assert isinstance(kept, KeyboardInterrupt)
 
 
 def test_after_a_sleep_the_connection_is_not_trusted() -> None:

@@ -5,7 +5,6 @@ Then only what is new has to travel. Nothing is guessed: where one item differs,
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -102,10 +101,13 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The last responses that a whole history may extend. Not thread-safe."""
+    """The last responses that a whole history may extend.
+
+    Of what two threads do at once one may be forgotten, which costs a request its shortness and no more.
+    """
 
     def __init__(self) -> None:
-        self._made: collections.deque[Checkpoint] = collections.deque(maxlen=REMEMBERED)
+        self._made: tuple[Checkpoint, ...] = ()
 
     def extension(self, payload: Mapping[str, Any]) -> Extension:
         """The next request of whatever conversation the payload belongs to."""
@@ -118,16 +120,14 @@ class Checkpoints:
         return max(fitting, key=lambda made: made.length, default=None)
 
     def add(self, made: Checkpoint) -> None:
-        self._made.append(made)
+        self._made = (*self._made, made)[-REMEMBERED:]
 
     def remove(self, made: Checkpoint) -> None:
-        if made in self._made:
-            self._made.remove(made)
+        self._made = tuple(other for other in self._made if other is not made)
 
     def forget(self, response_id: str) -> None:
         """The service does not have it any more."""
-        kept = [made for made in self._made if made.response_id != response_id]
-        self._made = collections.deque(kept, maxlen=REMEMBERED)
+        self._made = tuple(made for made in self._made if made.response_id != response_id)
 
 
 class Extension:
