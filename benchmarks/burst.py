@@ -25,14 +25,17 @@ def burst(client: str, server: Server, events: int) -> dict[str, float]:
     return {"cpu": cpu / events * 1e6, "wall": wall / events * 1e6}
 
 
-def drained(server: Server, events: int) -> dict[str, float]:
-    return {"wall": raw.drain(server, events) / events * 1e6}
+def drained(server: Server, events: int, http: bool) -> dict[str, float]:
+    return {"wall": raw.drain(server, events, http=http) / events * 1e6}
 
 
 def tasks(server: Server, size: Size) -> list[Task]:
     events = size.of(20_000, 200)
-    limit = Task("burst", raw.RAW, partial(drained, server, events))
-    return [limit, *(Task("burst", name, partial(burst, name, server, events)) for name in available())]
+    return [
+        Task("burst", raw.RAW, partial(drained, server, events, False)),
+        Task("burst", raw.RAW_HTTP, partial(drained, server, events, True)),
+        *(Task("burst", name, partial(burst, name, server, events)) for name in available()),
+    ]
 
 
 MEASURE = Measure(
@@ -44,7 +47,7 @@ share of the events around them). Each client gives every piece of text to the c
 the final text. CPU is user and system time of the whole client process, wall is from the request to the
 final message, both per delta. Over HTTP the server packs events into chunks of 16 KiB; one chunk an event
 would cost these clients more. openai-agents has no blocking form and runs in an event loop.
-The bare socket only drains the bytes: that is what the server can do.
+The bare sockets only drain the bytes: that is what the server can do.
 """,
     columns={"cpu": "CPU, µs", "wall": "wall, µs"},
     tasks=tasks,

@@ -13,30 +13,43 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from harness import Server
+from server import HEADERS
 from turns import WARM_UP_EVENTS, Turn, encode_lanes, encode_turn
 
-__all__ = ["RAW", "drain", "drain_lanes", "follow", "receive_and_parse", "send_large", "turns"]
+__all__ = ["RAW", "RAW_HTTP", "drain", "drain_lanes", "follow", "receive_and_parse", "send_large", "turns"]
 
 RAW = "bare socket"
+RAW_HTTP = "bare socket over HTTP"
 STAMPED = re.compile(rb'"delta":"(\d{20})"')
 BUFFER = 1024 * 1024
 
 
-def drain(server: Server, events: int) -> float:
+def drain(server: Server, events: int, *, http: bool = False) -> float:
     """Wall seconds from the request to the last byte of a burst of ``events`` deltas."""
+    both = (Turn(events=WARM_UP_EVENTS), Turn(events=events))
+    _exchange(server, both, http=http)  # the server encodes each turn when it is first asked for it
+    return _exchange(server, both, http=http)[-1]
+
+
+def turns(server: Server, count: int, *, http: bool = False) -> list[float]:
+    """Wall seconds of each of ``count`` turns of one delta."""
+    return _exchange(server, [Turn(events=1)] * count, http=http)
+
+
+def _exchange(server: Server, turns: Iterable[Turn], *, http: bool) -> list[float]:
+    """Wall seconds of each of these turns on one connection."""
     buffer = bytearray(BUFFER)
-    seconds = 0.0
-    for _ in range(2):  # the server encodes each turn when it is first asked for it
-        with connected(server) as sock:
-            for ordinal, turn in enumerate((Turn(events=WARM_UP_EVENTS), Turn(events=events))):
-                size = len(encode_turn(turn, ordinal))
-                start = time.perf_counter()
-                send_request(sock, turn)
-                receive(sock, size, buffer)
-                seconds = time.perf_counter() - start
+    seconds = []
+    with connected(server, http=http) as sock:
+        for ordinal, turn in enumerate(turns):
+            size = len(encode_turn(turn, ordinal, http)) + (len(HEADERS) if http else 0)
+            start = time.perf_counter()
+            sock.sendall(request_of(turn) if http else request_frame(turn, ""))
+            receive(sock, size, buffer)
+            seconds.append(time.perf_counter() - start)
     return seconds
 
 
@@ -74,21 +87,6 @@ def follow(server: Server, events: int, rate: int) -> list[int]:
     return latencies
 
 
-def turns(server: Server, count: int) -> list[float]:
-    """Wall seconds of each of ``count`` turns of one delta."""
-    buffer = bytearray(BUFFER)
-    turn = Turn(events=1)
-    seconds = []
-    with connected(server) as sock:
-        for ordinal in range(count):
-            size = len(encode_turn(turn, ordinal))
-            start = time.perf_counter()
-            send_request(sock, turn)
-            receive(sock, size, buffer)
-            seconds.append(time.perf_counter() - start)
-    return seconds
-
-
 def receive_and_parse(
     server: Server, turn: Turn, parse: Callable[[bytes], object] | None, *, repeats: int, secure: bool
 ) -> list[float]:
@@ -124,7 +122,7 @@ def send_large(server: Server, size: int, *, secure: bool) -> float:
 
 
 @contextlib.contextmanager
-def connected(server: Server, *, secure: bool = False) -> Iterator[socket.socket]:
+def connected(server: Server, *, secure: bool = False, http: bool = False) -> Iterator[socket.socket]:
     port = (server.secure if secure else server.plain) or 0
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -132,6 +130,9 @@ def connected(server: Server, *, secure: bool = False) -> Iterator[socket.socket
         if secure:
             context = ssl.create_default_context(cafile=server.ca_file)
             sock = stack.enter_context(context.wrap_socket(sock, server_hostname="127.0.0.1"))
+        if http:
+            yield sock
+            return
         sock.sendall(
             b"GET /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -145,6 +146,15 @@ def connected(server: Server, *, secure: bool = False) -> Iterator[socket.socket
 
 def send_request(sock: socket.socket, turn: Turn, **fields: str) -> None:
     sock.sendall(request_frame(turn, "", **fields))
+
+
+def request_of(turn: Turn) -> bytes:
+    """The same over HTTP."""
+    payload = json.dumps({"stream": True, "metadata": turn.metadata}).encode()
+    return b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(payload),
+        payload,
+    )
 
 
 def request_frame(turn: Turn, text: str, **fields: str) -> bytes:

@@ -39,7 +39,7 @@ from turns import (
 )
 from wire import Wire, accept, content_length, server_frame
 
-__all__ = ["run"]
+__all__ = ["HEADERS", "run"]
 
 METADATA = re.compile(rb'"metadata": ?(\{[^{}]*\})')
 STREAM = re.compile(rb'"stream_id": ?"([^"]*)"')

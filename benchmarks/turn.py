@@ -31,14 +31,17 @@ def turn(client: str, server: Server, count: int) -> dict[str, float]:
     return percentiles(nanoseconds) | {"cpu": cpu / count * 1e6}
 
 
-def bare(server: Server, count: int) -> dict[str, float]:
-    return percentiles([round(seconds * 1e9) for seconds in raw.turns(server, count)])
+def bare(server: Server, count: int, http: bool) -> dict[str, float]:
+    return percentiles([round(seconds * 1e9) for seconds in raw.turns(server, count, http=http)])
 
 
 def tasks(server: Server, size: Size) -> list[Task]:
     count = size.of(500, 10)
-    limit = Task("one delta", raw.RAW, partial(bare, server, count))
-    return [limit, *(Task("one delta", name, partial(turn, name, server, count)) for name in available())]
+    return [
+        Task("one delta", raw.RAW, partial(bare, server, count, False)),
+        Task("one delta", raw.RAW_HTTP, partial(bare, server, count, True)),
+        *(Task("one delta", name, partial(turn, name, server, count)) for name in available()),
+    ]
 
 
 MEASURE = Measure(

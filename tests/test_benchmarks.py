@@ -308,10 +308,11 @@ def test_many_connections_and_lanes(server):
 @SECURE
 def test_bare_sockets_find_the_ends_of_turns(server, secure):
     """They know beforehand how many bytes come."""
-    assert raw.drain(server, 20) > 0
     assert raw.drain_lanes(server, 2, 20) > 0
     assert len(raw.follow(server, 5, 1_000)) == 5
-    assert len(raw.turns(server, 3)) == 3
+    for http in (False, True):
+        assert raw.drain(server, 20, http=http) > 0
+        assert len(raw.turns(server, 3, http=http)) == 3
     parsed: list[bytes] = []
     turn = Turn(size=5_000, fragment=1_000)
     assert len(raw.receive_and_parse(server, turn, parsed.append, repeats=2, secure=secure)) == 2
