@@ -38,7 +38,7 @@ from responses_ws import (
     Timeouts,
     _http_call,
 )
-from responses_ws._transport import http
+from responses_ws._transport import http, http_wire
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import (
     Model,
@@ -562,6 +562,22 @@ def test_a_look_up_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         let_go.set()
     assert "could not connect within 0.1 seconds" in str(error)
     assert error.delivery is Delivery.NOT_SENT
+
+
+def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was sent. Its text names the option of uWSGI where threads are made and never run."""
+
+    def refuse_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_start)
+    error = failure(HTTPTransport(KEY, api_base="http://127.0.0.1:9"))
+    assert type(error) is ConnectionError
+    assert "could not be started: can't start new thread" in str(error)
+    assert error.delivery is Delivery.NOT_SENT
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    monkeypatch.setattr(http_wire, "THREAD_START_SECONDS", 0.1)
+    assert "--enable-threads" in str(failure(HTTPTransport(KEY, api_base="http://127.0.0.1:9")))
 
 
 @pytest.mark.parametrize("end", [eof(), reset()], ids=["fin", "rst"])

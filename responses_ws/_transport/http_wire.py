@@ -30,6 +30,7 @@ __all__ = ["Dialling", "NothingYetError", "Reader", "Wire"]
 
 READ_BYTES = 64 * 1024
 NOT_NOW = (TimeoutError, BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+THREAD_START_SECONDS = 2.0
 RELEASE_SECONDS = 0.2
 LAST_WORD_SECONDS = 2.0
 """How long a server that stopped taking the request is given to say why."""
@@ -281,6 +282,7 @@ class Dialling:
         self._patience = Deadline(None if deadline.seconds is None else deadline.seconds + RELEASE_SECONDS)
         self._hold_also = hold
         self._sock: socket.socket | None = None
+        self._runs = False
         self._over = False
         self._outcome: queue.SimpleQueue[socket.socket | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -289,20 +291,25 @@ class Dialling:
 
     def result(self) -> socket.socket:
         """The connected socket. Raises what :func:`dial` raises, and when the time is over."""
-        self._thread.start()
+        told = self._outcome
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise ConnectionError(f"the thread that connects could not be started: {error}") from error
+        start = Deadline(THREAD_START_SECONDS)
         while True:
-            try:
-                outcome = self._outcome.get(timeout=self._patience.remaining(SLICE_SECONDS))
-            except queue.Empty:
-                if self._patience.expired:
-                    raise ConnectionError(
-                        f"could not connect within {self._deadline.seconds or 0:g} seconds"
-                    ) from None
-                continue
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._over = True
-            return outcome
+            with contextlib.suppress(queue.Empty):
+                outcome = told.get(timeout=self._patience.remaining(SLICE_SECONDS))
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                self._over = True
+                return outcome
+            if start.expired and not self._runs:
+                raise ConnectionError(
+                    "the thread that connects did not start; uWSGI runs threads with --enable-threads only"
+                )
+            if self._patience.expired:
+                raise ConnectionError(f"could not connect within {self._deadline.seconds or 0:g} seconds")
 
     def give_up(self) -> None:
         """Want no socket any more, if none was taken; the thread closes what it gets."""
@@ -315,12 +322,14 @@ class Dialling:
         self._close_outcome()
 
     def stop(self, deadline: Deadline) -> None:
-        """The interpreter ends meanwhile."""
+        """The interpreter ends meanwhile. Nobody is told, who could only print an error."""
+        self._outcome = queue.SimpleQueue()
         self.give_up()
         while self._thread.is_alive() and not deadline.expired:
             self._thread.join(deadline.remaining(SLICE_SECONDS))
 
     def _run(self, target: Target) -> None:
+        self._runs = True
         try:
             self._outcome.put(dial(target, self._deadline, self._hold))
         except BaseException as error:
