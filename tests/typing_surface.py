@@ -22,6 +22,7 @@ from responses_ws import (
     Endpoint,
     File,
     HandshakeError,
+    HTTPTransport,
     Image,
     Limits,
     Message,
@@ -74,6 +75,24 @@ def make() -> None:
     Timeouts(connect="10")  # type: ignore[arg-type]
     Timeouts().connect = 5  # type: ignore[misc]
     Limits(max_message_bytes=1.5)  # type: ignore[arg-type]
+
+
+def over_http() -> None:
+    with HTTPTransport("key", api_base="https://api.openai.com/v1", proxy="socks5h://proxy") as transport:
+        assert_type(transport, HTTPTransport)
+        message = transport.create_response(model="m", input="hi", tools=[WEATHER], background=True)
+        assert_type(message, Message)
+        assert_type(transport.call({"model": "m", "input": "hi"}), Message)
+        assert_type(transport.stream(model="m", input="hi"), ResponseStream)
+        assert_type(transport.retrieve("resp_1"), Message)
+        assert_type(transport.poll("resp_1", interval=0.5, timeout=60), Message)
+        assert_type(transport.cancel("resp_1"), Message)
+        assert_type(transport.input_items("resp_1"), Iterator[dict[str, Any]])
+        assert_type(transport.last_response_id, str | None)
+        transport.delete("resp_1")
+        transport.warmup(model="m")
+    HTTPTransport(client_class=None)  # type: ignore[call-arg]
+    transport.poll("resp_1", 3)  # type: ignore[call-arg]
 
 
 def live(ws: WebSocket) -> None:
