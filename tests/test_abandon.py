@@ -575,8 +575,11 @@ def play_to_the_end(ws: WebSocket, nonce: str, count: int) -> None:
     assert ws.last_response_id == stream.message.response_id
 
 
+CUTS = ["end", "break", "close", "raise", "cancel", "interrupt", "timeout"]
+
+
 def play_round(ws: WebSocket, chance: random.Random, nonce: str) -> None:
-    count, way = chance.randint(1, 60), chance.choice(["end", "break", "close", "drop", "raise", "cancel"])
+    count, way = chance.randint(1, 60), chance.choice(CUTS)
     if way == "end":
         play_to_the_end(ws, nonce, count)
         return
@@ -584,7 +587,7 @@ def play_round(ws: WebSocket, chance: random.Random, nonce: str) -> None:
     stream = ws.stream(model="m", input=f"{nonce} {count}", previous_response_id=None)
     canceller = Task(stream.cancel) if way == "cancel" else None
     seen: list[str] = []
-    with contextlib.suppress(LookupError, ResponseCancelled):
+    with contextlib.suppress(LookupError, ResponseCancelled, KeyboardInterrupt, ResponseTimeout):
         for text in stream.text:
             seen.append(text)
             if len(seen) < cut:
@@ -593,6 +596,11 @@ def play_round(ws: WebSocket, chance: random.Random, nonce: str) -> None:
                 stream.close()
             elif way == "raise":
                 raise LookupError
+            elif way == "interrupt":
+                signal.raise_signal(signal.SIGINT)
+            elif way == "timeout":
+                stream._response_timeout = 1e-9
+                continue
             break
     if canceller is not None:
         canceller.result()

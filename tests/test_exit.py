@@ -164,11 +164,15 @@ atexit.register(last_words)
 
 
 class Program:
-    """A program that ends by itself; :meth:`leave` waits for its end."""
+    """A program that ends by itself; :meth:`leave` waits for its end.
+
+    :ivar said: what it wrote to stdout after its last line.
+    """
 
     def __init__(self, server: ScriptedServer, text: str) -> None:
         environment = os.environ | {"SSL_CERT_FILE": server.ca_file or ""}
         prologue = PROLOGUE.format(key=KEY, url=server.url)
+        self.said = ""
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-X", "dev", "-W", "error", "-c", prologue + text + EPILOGUE],
             env=environment,
@@ -191,7 +195,7 @@ class Program:
                 assert process.stdout is not None
                 process.stdout.readline()
                 began = time.monotonic()
-                _, errors = process.communicate(timeout=SECONDS)
+                self.said, errors = process.communicate(timeout=SECONDS)
             except BaseException:
                 process.kill()
                 raise
@@ -216,6 +220,38 @@ def test_the_interpreter_ends_at_once_and_without_a_word(server, name):
         program.go_on()
     took, code, errors = program.leave()
     assert (code, errors) == (0, "")
+    assert took < AT_ONCE
+
+
+CONNECTING = """
+import socket
+from responses_ws._transport.dial import dial
+
+class Slow:
+    def connect(self, target, deadline, hold):
+        sock = dial(target, deadline, hold)
+        connecting.set()
+        try:
+            while True:
+                time.sleep(0.001)
+                hold(sock)
+        finally:
+            sock.close()
+            print("no longer", flush=True)
+
+connecting = threading.Event()
+in_a_thread(websocket(client_class=Slow()).connect)
+connecting.wait()
+"""
+
+
+def test_a_connecting_is_over_before_the_interpreter_is(server):
+    """Its thread may be inside OpenSSL, where the end of the process would crash it."""
+    server.connection(expect_gone())
+    program = Program(server, CONNECTING)
+    took, code, errors = program.leave()
+    assert (code, errors) == (0, "")
+    assert program.said == "no longer\n"
     assert took < AT_ONCE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import errno
 import gc
 import io
 import json
@@ -65,7 +66,8 @@ PASSWORD = "proxy-password-sentinel"
 PROMPT = "prompt-sentinel of the user"
 
 NOBODY = "ws://127.0.0.1:1/v1"
-SECRETS = (KEY, HEADER, USER, PASSWORD)
+CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+SECRETS = (KEY, HEADER, USER, PASSWORD, CREDENTIALS)
 ECHO = f"we do not know '{KEY}' nor {HEADER}"
 SHORT = Timeouts(connect=0.3, send=0.3, drain=0.05, close=0.05, total=10)
 
@@ -420,11 +422,27 @@ class TestConnecting:
             server.connection(hang())
             fails(server, ask)
 
+    @pytest.mark.parametrize("proxied", [False, True], ids=["the upgrade", "the request for a tunnel"])
+    def test_a_request_that_cannot_be_sent(self, proxied, monkeypatch):
+        """The server has gone when the key is to be written."""
+
+        def refuse(*_: object) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        monkeypatch.setattr(socket.socket, "sendall", refuse)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            place = f"127.0.0.1:{listener.getsockname()[1]}"
+            proxy = {"proxy": f"http://{USER}:{PASSWORD}@{place}"} if proxied else {}
+            ws = make(api_base="ws://localhost:1/v1" if proxied else f"ws://{place}/v1", **proxy)
+            with pytest.raises(ResponsesWSError, match="Broken pipe") as caught:
+                ws.connect()
+        assert_error_hides(caught.value)
+        assert_objects_hide(ws)
+
     @pytest.mark.parametrize("reply", ["status", "headers", "garbage", "then data"])
     def test_a_proxy_that_refuses(self, reply):
         """The proxy says its credentials back."""
-        credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        echo = f"{USER}:{PASSWORD} {credentials}"
+        echo = f"{USER}:{PASSWORD} {CREDENTIALS}"
         answers = {
             "status": f"HTTP/1.1 407 no {echo}\r\n\r\n",
             "headers": f"HTTP/1.1 407 no\r\nX-Echo: {echo}\r\n\r\n{echo}",
@@ -514,9 +532,8 @@ class TestAnswering:
     def test_too_much_at_once(self):
         """A consumer that is too slow."""
         with ScriptedServer() as server:
-            server.connection(
-                expect(), CREATED, send(*[delta(KEY) for _ in range(2000)]), optional(gate("never"))
-            )
+            flood = send(*[delta(KEY) for _ in range(2000)])
+            server.connection(expect(), CREATED, optional(flood, gate("never")))
 
             def slowly(ws: WebSocket) -> None:
                 stream = ws.connect().stream(model="m", input=PROMPT)

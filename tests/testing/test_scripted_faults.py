@@ -168,18 +168,18 @@ def test_a_server_that_answers_no_pings(raw_client, step, answer):
 
 def test_an_upload_is_held_half_way(raw_client):
     """After the bytes asked for the server reads no more: a large message does not get through."""
-    with ScriptedServer(receive_buffer=4096) as server:
+    with ScriptedServer(receive_buffer=65536) as server:
         server.connection(read_bytes(100_000), mark("held"), gate("go"), expect(n=1), expect_gone())
         client = raw_client(server)
         client.upgrade()
-        message = b'{"n": 1, "pad": "' + b"x" * 20_000_000 + b'"}'
+        message = b'{"n": 1, "pad": "' + b"x" * 10_000_000 + b'"}'
         sender = threading.Thread(target=client.send, args=(message,))
         sender.start()
         server.wait_for("held")
         assert sender.is_alive()
         assert server.requests == []
         server.open("go")
-        sender.join(20)
+        sender.join()
         client.close()
     assert len(server.requests) == 1
 
