@@ -138,11 +138,7 @@ class TestSignals:
 
     def test_while_sending(self, server, raised):
         """It is not taken for a connection that broke, after which the request would be sent once more."""
-<<<<<<< HEAD
         server.connection(read_bytes(100_000), mark("stalled"), gate("raised"), expect_gone())
-=======
-        server.connection(read_bytes(100_000), mark("stalled"), gate("over"), expect_gone())
->>>>>>> 34a5060 (t5)
         server.connection(*then())
         main = threading.get_ident()
 
@@ -157,7 +153,6 @@ class TestSignals:
             pressing.result()
             server.open("raised")
             assert ask(ws, "after") == "after"
-            server.open("over")
         assert [request["input"] for request in server.requests] == ["after"]
 
     def test_while_waiting(self, server, raised):
