@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import mimetypes
 import os
+import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from responses_ws._core.content import Part, data_url, media_type_of
+from responses_ws._core.fields import printable
+from responses_ws._core.options import check_type
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["Audio", "File", "Image"]
@@ -17,6 +21,9 @@ Source = str | bytes | os.PathLike[str]
 
 WEB = ("http://", "https://")
 DATA = "data:"
+ADDRESS = re.compile(r"(data:|[a-z][a-z0-9+.-]+://)(.*)", re.IGNORECASE | re.DOTALL)
+"""How an address begins, with its scheme (RFC 3986, 3.1), and the rest of it. One letter is a drive."""
+IMAGE_ADDRESS = re.compile(r"https?://|data:image/", re.IGNORECASE)
 UNKNOWN = "application/octet-stream"
 AUDIO_FORMATS = {
     "audio/mpeg": "mp3",
@@ -51,11 +58,14 @@ class Image(Part):
         media_type: str | None = None,
         detail: str | None = None,
     ) -> None:
+        check_type("media_type", media_type, str)
         given = _given(source, file_id)
         fields: dict[str, Any] = {"type": "input_image", **_optional(detail=detail)}
         if file_id is not None:
             fields["file_id"] = file_id
         elif given.url is not None:
+            if not IMAGE_ADDRESS.match(given.url):
+                raise ConfigurationError("source is a data: URL of something else than an image")
             fields["image_url"] = given.url
         else:
             kind = _media_type(given, media_type)
@@ -88,6 +98,8 @@ class File(Part):
         media_type: str | None = None,
         detail: str | None = None,
     ) -> None:
+        check_type("filename", filename, str)
+        check_type("media_type", media_type, str)
         given = _given(source, file_id)
         given = given._replace(name=filename or given.name)
         fields: dict[str, Any] = {"type": "input_file", **_optional(detail=detail)}
@@ -98,7 +110,7 @@ class File(Part):
         elif given.name is None:
             raise ConfigurationError("filename must be given: bytes have no name")
         else:
-            fields["filename"] = given.name
+            fields["filename"] = printable(given.name)
             fields["file_data"] = given.url or data_url(given.data, _media_type(given, media_type))
         super().__init__(fields, _label(given, file_id))
 
@@ -115,6 +127,7 @@ class Audio(Part):
     __slots__ = ()
 
     def __init__(self, source: Source, *, format: str | None = None) -> None:
+        check_type("format", format, str)
         given = _given(source, None)
         if given.url is not None:
             raise ConfigurationError("source must be a path or bytes: the service fetches no audio")
@@ -142,17 +155,34 @@ def _given(source: Source | None, file_id: str | None) -> Given:
         return Given()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _not_empty(Given(bytes(source)))
-    if isinstance(source, str) and source.startswith((*WEB, DATA)):
-        return Given(url=source)
+    address = ADDRESS.fullmatch(source) if isinstance(source, str) else None
+    if address is not None:
+        return Given(url=_address(address[1].lower(), address[2]))
+    if source == "":
+        raise ConfigurationError("source is empty")
     if isinstance(source, (str, os.PathLike)):
-        return _read(Path(source))
+        return _read(source)
     raise ConfigurationError(f"source must be a path, bytes or a URL, not {type(source).__name__}")
 
 
-def _read(path: Path) -> Given:
+def _address(scheme: str, rest: str) -> str:
+    """The address with its scheme in the usual form. It is never shown, for it may hold a password."""
+    if scheme not in (*WEB, DATA):
+        raise ConfigurationError(
+            f"source must be a path, bytes or an http, https or data URL, not {scheme}..."
+        )
+    return scheme + rest
+
+
+def _read(source: str | os.PathLike[str]) -> Given:
     try:
+        path = Path(source)
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+    except (OSError, TypeError, ValueError) as error:  # ValueError: a null character in the name
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            raise ConfigurationError(
+                "source is too long for a path; if it is data, give it as bytes"
+            ) from None
         raise ConfigurationError(f"source cannot be read: {error}") from error
     return _not_empty(Given(data, path.name))
 
@@ -170,6 +200,8 @@ def _media_type(given: Given, told: str | None) -> str:
 
 
 def _optional(**fields: str | None) -> dict[str, str]:
+    for name, value in fields.items():
+        check_type(name, value, str)
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -179,4 +211,4 @@ def _label(given: Given, file_id: str | None) -> str:
         return file_id
     if given.url is not None:
         return "at an address" if given.url.startswith(WEB) else "in a data: URL"
-    return f"{given.name or 'bytes'}, {len(given.data)} bytes"
+    return f"{printable(given.name or 'bytes')}, {len(given.data)} bytes"

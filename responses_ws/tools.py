@@ -39,7 +39,7 @@ from responses_ws._core.content import output_content
 from responses_ws._core.fields import printable
 from responses_ws._core.options import check_type
 from responses_ws._core.schema import check_name, document, read
-from responses_ws._core.shape import Misfit, Shape
+from responses_ws._core.shape import Misfit, Shape, told
 from responses_ws._core.shapes import ANYTHING
 from responses_ws._core.signature import Signature
 from responses_ws._core.tool_results import (
@@ -163,6 +163,11 @@ class Tool:
         the cause) and when JSON cannot express the result. A ToolError of the function passes as it is, and
         so does what is no :class:`Exception`, such as KeyboardInterrupt.
         """
+        given: object = arguments  # whatever the annotation says
+        if not isinstance(given, str):
+            raise self._error(
+                f"the arguments for {self.name} must be the text of the model, not {type(given).__name__}"
+            )
         try:
             args, kwargs = self._read(arguments)
         except Misfit as misfit:
@@ -172,11 +177,14 @@ class Tool:
         except ToolError:
             raise
         except Exception as error:
-            raise self._error(f"{self.name} raised {type(error).__name__}: {error}") from error
+            raise self._error(f"{self.name} raised {told(error)}") from error
+        if inspect.iscoroutine(result):
+            result.close()
+            raise self._error(f"{self.name} is async, and nothing here would await it")
         try:
             return _output(result)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self._error(f"{self.name} returned what JSON cannot express: {error}") from error
+        except Exception as error:  # what the result itself raises, too
+            raise self._error(f"{self.name} returned what JSON cannot express: {told(error)}") from error
 
     def answer(self, arguments: str) -> ToolOutput:
         """The same, but a ToolError is put in words for the model, unless ``on_error`` is ``raise``."""
@@ -193,7 +201,7 @@ class Tool:
 
 def report(error: BaseException) -> str:
     """What the model is told of an error, as the output of its call."""
-    said = error.message if isinstance(error, ResponsesWSError) else f"{type(error).__name__}: {error}"
+    said = error.message if isinstance(error, ResponsesWSError) else told(error)
     return printable(f"Error: {said}")
 
 
@@ -337,7 +345,7 @@ def _signature(function: Function) -> Signature:
     if not callable(given) or isinstance(given, type):
         raise ConfigurationError(f"a tool must be a function or a Tool, not {type(given).__name__}")
     signature = Signature(function)
-    if inspect.iscoroutinefunction(function):
+    if signature.is_async:
         raise ConfigurationError(f"{signature.name} is async, and nothing here would await it")
     return signature
 

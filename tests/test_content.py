@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from base64 import b64encode
 from pathlib import Path
@@ -34,6 +35,11 @@ def user(content: Any) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": content}
 
 
+class OddPath:
+    def __fspath__(self):
+        return b"bytes"
+
+
 # -- from data
 
 
@@ -49,6 +55,8 @@ def user(content: Any) -> dict[str, Any]:
             {"type": "input_image", "image_url": encoded("image/heic", TEXT), "detail": "low"},
         ),
         (Image("https://a.example/b"), {"type": "input_image", "image_url": "https://a.example/b"}),
+        (Image("HTTPS://a.example/B"), {"type": "input_image", "image_url": "https://a.example/B"}),
+        (Image("Data:Image/PNG,A"), {"type": "input_image", "image_url": "data:Image/PNG,A"}),
         (
             Image("data:image/png;base64,AA=="),
             {"type": "input_image", "image_url": "data:image/png;base64,AA=="},
@@ -89,6 +97,15 @@ def user(content: Any) -> dict[str, Any]:
         (
             File("data:text/plain;base64,AA==", filename="a.txt"),
             {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,AA=="},
+        ),
+        (File("Http://a.example/b.pdf"), {"type": "input_file", "file_url": "http://a.example/b.pdf"}),
+        (
+            File(TEXT, filename="half \ud83d.csv"),
+            {
+                "type": "input_file",
+                "filename": "half \ufffd.csv",
+                "file_data": encoded("text/csv", TEXT),
+            },
         ),
         (File("http://a.example/b.pdf"), {"type": "input_file", "file_url": "http://a.example/b.pdf"}),
         (File(file_id="file-2"), {"type": "input_file", "file_id": "file-2"}),
@@ -152,12 +169,45 @@ def test_a_path_is_read_and_names_the_media_type(tmp_path, name, data, make, fie
         (lambda: Audio(TEXT), "format must be given"),
         (lambda: Audio("https://a.example/b.mp3"), "the service fetches no audio"),
         (lambda: Audio(None), "either source or file_id"),
+        (lambda: Image(""), "source is empty"),
+        (lambda: Image(PNG, detail=3), "detail must be a str or None, not int"),
+        (lambda: Image(PNG, media_type=b"image/png"), "media_type must be a str or None, not bytes"),
+        (lambda: File(PDF, filename=Path("a.pdf")), "filename must be a str or None, not PosixPath"),
+        (lambda: File(PDF, filename="a.pdf", media_type=3), "media_type must be a str or None, not int"),
+        (lambda: File(PDF, filename="a.pdf", detail=3), "detail must be a str or None, not int"),
+        (lambda: Audio(TEXT, format=3), "format must be a str or None, not int"),
+        (lambda: Image("data:text/plain,a"), "source is a data: URL of something else than an image"),
+        (lambda: Image("data:"), "source is a data: URL of something else than an image"),
+        (lambda: Image(OddPath()), "source cannot be read"),
+        (lambda: Image("file:///etc/hosts"), "http, https or data URL, not file://"),
+        (lambda: Image(open), "source must be a path, bytes or a URL, not builtin_function_or_method"),
     ],
 )
 def test_what_cannot_work_names_the_parameter(make, fault):
     """When it is made, not when it is sent."""
     with pytest.raises(ConfigurationError, match=fault):
         make()
+
+
+@pytest.mark.parametrize(
+    "source", ["s3://bucket/key?signature=sentinel", "FTP://user:sentinel@a.example/b.png", "sentinel" * 999]
+)
+@pytest.mark.parametrize("make", [Image, File, Audio])
+def test_what_is_no_path_is_not_shown(make, source):
+    """An address may hold a password, and a long text may be the data itself."""
+    with pytest.raises(ConfigurationError) as caught:
+        make(source)
+    assert "sentinel" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_of_an_undecodable_name(tmp_path):
+    """Python reads such a name as half characters, which no request can hold."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pdf")
+    Path(path).write_bytes(PDF)
+    made = File(path)
+    assert made.to_dict()["filename"] == "caf\ufffd.pdf"
+    assert repr(made) == "<File caf\ufffd.pdf, 8 bytes>"
 
 
 def test_a_part_shows_nothing_of_what_is_in_it(tmp_path):
@@ -250,6 +300,7 @@ def test_the_caller_keeps_his_own():
         ([Image(PNG), {"a": 1}], None),
         (Audio(WAV), None),
         (Image(PNG), [Image(PNG).to_dict()]),
+        (["half \ud83d", Image(PNG)], [text("half \ufffd"), Image(PNG).to_dict()]),
         (["Here:", File(PDF, filename="a.pdf")], [text("Here:"), File(PDF, filename="a.pdf").to_dict()]),
     ],
 )

@@ -9,6 +9,7 @@ import json
 import threading
 import uuid
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import PurePath
@@ -19,6 +20,7 @@ import pytest
 
 from responses_ws import tools
 from responses_ws._core import built_in_tools, tool_results
+from responses_ws.content import Image
 from responses_ws.errors import ConfigurationError, ResponseTimeout, ToolError
 from responses_ws.tools import Tool, custom_tool, report, tool
 
@@ -224,6 +226,9 @@ def ask(question: Annotated[str, "what to ask"], key: str = "k", *, zone: str | 
         (ask, "ask", "Ask.", ["question", "key", "zone"]),
         (functools.partial(ask, key=SENTINEL), "ask", "Ask.", ["question", "zone"]),
         (functools.partial(functools.partial(ask, "why"), zone="x"), "ask", "Ask.", ["key"]),
+        (functools.cache(ask), "ask", "Ask.", ["question", "key", "zone"]),
+        (tool(ask), "ask", "Ask.", ["question", "key", "zone"]),
+        (functools.partial(tool(ask), key=SENTINEL), "ask", "Ask.", ["question", "zone"]),
     ],
 )
 def test_all_kinds_of_functions(
@@ -288,6 +293,24 @@ def free(options: dict[str, int]) -> None: ...
 def binary(data: bytes) -> None: ...
 def returning(city: str) -> Missing: ...  # noqa: F821
 async def awaited(city: str) -> None: ...
+async def awaited_piecemeal(city: str) -> Any:
+    yield city
+
+
+class Patient:
+    async def __call__(self, city: str) -> str:
+        return city
+
+    async def ask(self, city: str) -> str:
+        return city
+
+
+class Vague:
+    __signature__ = "none"
+
+    def __call__(self) -> None: ...
+
+
 def plain(city: str) -> None: ...
 
 
@@ -305,6 +328,13 @@ def plain(city: str) -> None: ...
         (lambda: tool(binary), "binary(data): bytes has no JSON schema"),
         (lambda: tool(local()), "f(x): the annotation cannot be resolved in its module: name 'Local'"),
         (lambda: tool(awaited), "awaited is async, and nothing here would await it"),
+        (lambda: tool(awaited_piecemeal), "awaited_piecemeal is async"),
+        (lambda: tool(Patient()), "Patient is async"),
+        (lambda: tool(Patient().ask), "ask is async"),
+        (lambda: tool(functools.partial(awaited, city="x")), "awaited is async"),
+        (lambda: custom_tool(Patient()), "Patient is async"),
+        (lambda: tool(Vague()), "Vague does not tell its parameters"),
+        (lambda: tool(functools.partial(plain, key=SENTINEL)), "plain does not tell its parameters"),
         (lambda: tool(lambda: 1), "name must be 1 to 128 letters"),
         (lambda: tool(plain, name="a b"), "name must be 1 to 128 letters"),
         (lambda: tool(plain, name=""), "name must be 1 to 128 letters"),
@@ -323,10 +353,11 @@ def plain(city: str) -> None: ...
     ],
 )
 def test_what_is_no_tool(make: Any, message: str) -> None:
-    """The error names the function and the parameter."""
+    """The error names the function and the parameter, and shows nothing that was bound."""
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert message in str(caught.value)
+    assert SENTINEL not in str(caught.value)
 
 
 # -- running
@@ -411,10 +442,34 @@ def test_results_as_text(result: Any, output: str) -> None:
     assert type(found) is str
 
 
+def test_half_a_character_beside_an_image() -> None:
+    """Is replaced as in any other text: the conversation must stay one that can be sent."""
+    image = Image(b"\x89PNG\r\n\x1a\n")
+    output = tool(lambda: ["half \ud83d", image], name="f").run("")
+    assert output == [{"type": "input_text", "text": "half \ufffd"}, image.to_dict()]
+
+
 def test_results_as_content() -> None:
     """Images and files for the model to see, as the service has them."""
     parts = [{"type": "input_text", "text": "look"}, {"type": "input_image", "image_url": "data:,"}]
     assert tool(lambda: parts, name="f").run("") == parts
+
+
+class Torn(Sequence[Any]):
+    """As rows of a database that has gone."""
+
+    def __getitem__(self, index: Any) -> Any:
+        raise OSError("gone")
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Costly(pydantic.BaseModel):
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def price(self) -> int:
+        raise Speechless
 
 
 def endless() -> list[Any]:
@@ -437,6 +492,11 @@ def endless() -> list[Any]:
         (number for number in range(3)),
         [{"type": "input_text", "text": "half \ud83d"}],
         [{"type": "input_image", "image_url": b"x"}],
+        {1: "a", "1": "b"},
+        {True: "a", "true": "b"},
+        Torn(),
+        {"rows": Torn()},
+        Costly(),
     ],
     ids=lambda result: type(result).__name__,
 )
@@ -477,8 +537,52 @@ def test_arguments_that_do_not_fit(arguments: str, fault: str) -> None:
     assert called == []
 
 
+@pytest.mark.parametrize("arguments", [None, b"{}", {"value": 1}], ids=repr)
+def test_arguments_that_are_no_text(arguments: Any) -> None:
+    """Are a mistake of the caller, who gets the same kind of error."""
+    with pytest.raises(ToolError, match=f"must be the text of the model, not {type(arguments).__name__}"):
+        tool(plain).run(arguments)
+
+
+def test_a_name_that_the_model_made_up_is_not_told_in_full() -> None:
+    """However long it is, the error can be read."""
+    made_up = "x" * 1_000_000
+    assert len(tool(plain).answer(json.dumps({made_up: 1}))) < 700
+    nested = json.dumps({"options": {made_up: "no number"}})
+    assert len(tool(strict=False)(free).answer(nested)) < 700
+
+
 class Unlucky(Exception):
     pass
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("nothing to say")
+
+
+def test_an_exception_that_cannot_be_told() -> None:
+    """Its class is told; it does not break out of the tool."""
+
+    def f() -> None:
+        raise Speechless
+
+    assert tool(f).answer("") == "Error: f raised Speechless"
+    assert report(Speechless()) == "Error: Speechless"
+
+
+def test_a_decorator_that_hides_an_async_function() -> None:
+    """What nobody awaits is told, and closed: Python does not complain later."""
+    made = tool(logged_quietly(awaited))
+    assert made.answer('{"city": "Oslo"}') == "Error: awaited is async, and nothing here would await it"
+
+
+def logged_quietly(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
 
 
 def test_a_function_that_raises() -> None:
@@ -596,3 +700,34 @@ def test_a_tool_that_takes_a_tree() -> None:
         return 1 + sum(count(child) for child in node.children)
 
     assert count.run('{"node": {"name": "a", "children": [{"name": "b", "children": null}]}}') == "2"
+
+
+@dataclass
+class Sum:
+    left: Sum | Product | int
+    right: Sum | Product | int
+    name: Literal["+"]
+
+
+@dataclass
+class Product:
+    left: Sum | Product | int
+    right: Sum | Product | int
+    name: Literal["*"]
+
+
+@pytest.mark.parametrize(("leaf", "output"), [(1, "1"), ("one", None)])
+def test_alternatives_within_alternatives(leaf: Any, output: str | None) -> None:
+    """Each value is read once for each type, and not once for each of the 2 ** 40 ways to come to it."""
+
+    @tool
+    def leftmost(term: Sum | Product) -> int:
+        return leftmost(term.left) if not isinstance(term.left, int) else term.left
+
+    term = leaf
+    for _ in range(40):
+        term = {"left": term, "right": 2, "name": "*"}
+    written = json.dumps({"term": term})
+    path = "term" + ".left" * 40
+    told = f"Error: the arguments for leftmost do not fit: {path}: expected Sum or Product or an integer"
+    assert leftmost.answer(written).startswith(output or told)

@@ -101,7 +101,7 @@ class Shapes:
         if hasattr(annotation, "__supertype__"):
             return self.of(annotation.__supertype__, where)
         if type(annotation).__name__ == "TypeAliasType":
-            return self._once(annotation, lambda: self.of(annotation.__value__, where))
+            return self._once(annotation, lambda: self.of(_meaning(annotation, where), where))
         if isinstance(annotation, type):
             return self._class(annotation, where)
         raise _unknown(annotation, where)
@@ -163,6 +163,8 @@ class Shapes:
                 f"{where} takes any names, which strict mode does not have; use strict=False or a dataclass"
             )
         keys = self.of(arguments[0], where)
+        while isinstance(keys, Named):
+            keys = keys.shape
         if keys.schema(Definitions()).get("type") != "string":
             raise ConfigurationError(f"{where}: the names in a JSON object are strings, not {keys.label}")
         return Dictionary(keys, self.of(arguments[1], where))
@@ -231,6 +233,14 @@ def _hints(cls: type) -> dict[str, Any]:
         raise ConfigurationError(f"the annotations of {cls.__name__} cannot be resolved: {error}") from error
 
 
+def _meaning(alias: Any, where: str) -> Any:
+    """The type that an alias stands for, which Python evaluates when it is asked for."""
+    try:
+        return alias.__value__
+    except Exception as error:  # whatever evaluating it raises
+        raise ConfigurationError(f"{where}: {alias.__name__} cannot be resolved: {error}") from error
+
+
 def _own_docstring(cls: type) -> str | None:
     """Neither an inherited one nor that which dataclasses and named tuples are given."""
     docstring = vars(cls).get("__doc__")
@@ -242,6 +252,10 @@ def _unqualified(hint: Any, required: bool) -> tuple[Any, bool]:
 
     Python 3.10 does not see them in hints that are strings, and knows only those of typing_extensions.
     """
+    if typing.get_origin(hint) is typing.Annotated:
+        inside, *metadata = typing.get_args(hint)
+        inside, required = _unqualified(inside, required)
+        return typing.Annotated[(inside, *metadata)], required
     qualifier = getattr(typing.get_origin(hint), "_name", None)
     if qualifier not in QUALIFIERS:
         return hint, required
@@ -265,5 +279,13 @@ def _description(metadata: Any) -> str:
 
 
 def _unknown(annotation: Any, where: str) -> ConfigurationError:
-    name = getattr(annotation, "__qualname__", None) or repr(annotation)
+    name = getattr(annotation, "__qualname__", None) or _shown(annotation)
     return ConfigurationError(f"{where}: {name} has no JSON schema")
+
+
+def _shown(annotation: Any) -> str:
+    """What typing has as it is written; of any other object only its type, for it may hold a secret."""
+    cls = type(annotation)
+    if cls.__module__ in ("builtins", "dataclasses", "types", "typing", "typing_extensions"):
+        return repr(annotation)
+    return f"an object of type {cls.__qualname__}"

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+from responses_ws._core.fields import printable
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["Input", "Part", "data_url", "input_items", "media_type_of", "output_content", "user_message"]
@@ -93,7 +94,7 @@ def output_content(value: Any) -> list[Item] | None:
         return None
     if not all(isinstance(entry, (str, Part)) for entry in entries):
         return None
-    parts = [_part("output", entry) for entry in entries]
+    parts = [_part("output", printable(entry) if isinstance(entry, str) else entry) for entry in entries]
     return parts if all(part["type"] in OUTPUT_TYPES for part in parts) else None
 
 

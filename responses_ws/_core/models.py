@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, raised
+from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Place, raised, told
 from responses_ws._core.strict import renamed, strict_schema
+from responses_ws.errors import ConfigurationError
 
 __all__ = ["Model", "is_model"]
 
@@ -16,9 +17,7 @@ METHODS = ("model_json_schema", "model_validate_json", "model_dump")
 
 def is_model(value: object) -> bool:
     """Whether this is a pydantic model, class or instance."""
-    return all(
-        hasattr(value, method) for method in ("model_json_schema", "model_validate_json", "model_dump")
-    )
+    return all(hasattr(value, method) for method in METHODS)
 
 
 class Model:
@@ -35,7 +34,7 @@ class Model:
         self.strict = strict
 
     def schema(self, definitions: Definitions) -> JSONSchema:
-        schema = dict(self.model.model_json_schema())
+        schema = self._own_schema()
         schemas = schema.pop("$defs", {})
         document = json.dumps(schemas)  # one name may mean different things in different documents
 
@@ -49,8 +48,15 @@ class Model:
             return dict(renamed(schema, name))
         return {"$ref": REFERENCE + definitions.name(self.model, self.label, lambda: finished(schema))}
 
-    def read(self, value: Any, path: str) -> Any:
+    def _own_schema(self) -> JSONSchema:
         try:
-            return self.model.model_validate_json(json.dumps(value))
+            return dict(self.model.model_json_schema())
+        except Exception as error:  # pydantic has a class for each reason
+            reason = told(error).partition("\n")[0]
+            raise ConfigurationError(f"{self.label} has no JSON schema: {reason}") from error
+
+    def read(self, value: Any, place: Place) -> Any:
+        try:
+            return self.model.model_validate_json(json.dumps(value, allow_nan=False))
         except Exception as error:
-            raise raised(error, path) from None
+            raise raised(error, place.path) from None

@@ -9,7 +9,7 @@ from typing import Any
 from responses_ws._core.annotations import Shapes, type_name
 from responses_ws._core.options import check_type
 from responses_ws._core.parser import parse_exactly
-from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, Shape
+from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, Place, Shape
 from responses_ws._core.shapes import ANYTHING, Field, Record
 from responses_ws._core.strict import references
 from responses_ws.errors import ConfigurationError, ProtocolError, SchemaError
@@ -95,7 +95,7 @@ def _used(root: JSONSchema, schemas: Mapping[str, JSONSchema]) -> dict[str, JSON
 def read(shape: Shape, text: str) -> Any:
     """The value that a text by the model holds, a JSON object. Raises :class:`Misfit`."""
     try:
-        return shape.read(parse_exactly(text.encode("utf-8", "replace")), "")
+        return shape.read(parse_exactly(text.encode("utf-8", "replace")), Place())
     except RecursionError:
         fault = "what the model wrote is nested too deeply"
     except ProtocolError as error:

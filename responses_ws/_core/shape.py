@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from responses_ws._core.fields import printable
+from responses_ws.errors import shorten
 
 __all__ = [
     "NAMES",
@@ -15,6 +16,7 @@ __all__ = [
     "Definitions",
     "JSONSchema",
     "Misfit",
+    "Place",
     "Shape",
     "WrongType",
     "any_of",
@@ -22,6 +24,7 @@ __all__ = [
     "describe",
     "mismatch",
     "raised",
+    "told",
     "word",
 ]
 
@@ -57,7 +60,7 @@ class Misfit(Exception):
         self.fault = fault
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.fault}" if self.path else self.fault
+        return f"{shorten(self.path)}: {self.fault}" if self.path else self.fault
 
 
 class WrongType(Misfit):
@@ -69,6 +72,24 @@ def at(path: str, name: str | int) -> str:
     if isinstance(name, int):
         return f"{path}[{name}]"
     return f"{path}.{printable(name)}" if path else printable(name)
+
+
+class Place:
+    """Where in a document a value stands.
+
+    :ivar path: as in ``points[2].x``; empty for the whole document.
+    :ivar known: what was read in the document so far, or the :class:`Misfit`, by shape and value.
+    """
+
+    __slots__ = ("known", "path")
+
+    def __init__(self, path: str = "", known: dict[Hashable, Any] | None = None) -> None:
+        self.path = path
+        self.known: dict[Hashable, Any] = {} if known is None else known
+
+    def at(self, name: str | int) -> Place:
+        """The place of an entry."""
+        return Place(at(self.path, name), self.known)
 
 
 class Shape(Protocol):
@@ -83,22 +104,30 @@ class Shape(Protocol):
         """The JSON schema; that of a named type goes to the definitions, and a reference is returned."""
         ...
 
-    def read(self, value: Any, path: str, /) -> Any:
+    def read(self, value: Any, place: Place, /) -> Any:
         """The Python value for one that was read from JSON. Raises :class:`Misfit`."""
         ...
 
 
-def mismatch(shape: Shape, value: object, path: str) -> WrongType:
+def mismatch(shape: Shape, value: object, place: Place) -> WrongType:
     """A value of another type than the shape is written in."""
-    return WrongType(path, f"expected {shape.label}, not {word(value)}")
+    return WrongType(place.path, f"expected {shape.label}, not {word(value)}")
 
 
 def raised(error: Exception, path: str) -> Misfit:
     """What a constructor or a validator has against a value; of pydantic's faults the first."""
     if type(error).__module__.partition(".")[0] not in ("pydantic", "pydantic_core"):
-        return Misfit(path, f"{type(error).__name__}: {error}")
+        return Misfit(path, told(error))
     fault = error.errors()[0]  # type: ignore[attr-defined]  # the text of the error shows the value
     return Misfit(functools.reduce(at, fault["loc"], path), fault["msg"])
+
+
+def told(error: BaseException) -> str:
+    """What an exception says, after its class; only its class where it cannot say anything."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # whatever its own __str__ raises
+        return type(error).__name__
 
 
 # -- definitions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,15 @@ from responses_ws._core.shape import (
     Definitions,
     JSONSchema,
     Misfit,
+    Place,
     Shape,
     WrongType,
     any_of,
-    at,
     describe,
     mismatch,
     raised,
 )
+from responses_ws.errors import shorten
 
 __all__ = [
     "ANYTHING",
@@ -58,20 +60,23 @@ class Scalar:
     def schema(self, _definitions: Definitions) -> JSONSchema:
         return {"type": NAMES[self.python][0]}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
+        if self.python is float and type(value) in (int, float):
+            return self._float(value, place)
         if type(value) is self.python:
             return value
         if self.python is int and type(value) is float and value.is_integer():  # 5.0 is an integer to JSON
             return int(value)
-        if self.python is float and type(value) is int:
-            return self._float(value, path)
-        raise mismatch(self, value, path)
+        raise mismatch(self, value, place)
 
-    def _float(self, value: int, path: str) -> float:
+    def _float(self, value: float, place: Place) -> float:
         try:
-            return float(value)
+            number = float(value)
         except OverflowError:
-            raise Misfit(path, "the number is too large") from None
+            number = math.inf
+        if math.isinf(number):  # as Python reads 1e999
+            raise Misfit(place.path, "the number is too large")
+        return number
 
 
 NULL = Scalar(type(None))
@@ -90,7 +95,7 @@ class Anything:
     def schema(self, _definitions: Definitions) -> JSONSchema:
         return {}
 
-    def read(self, value: Any, _path: str) -> Any:
+    def read(self, value: Any, _place: Place) -> Any:
         return value
 
 
@@ -102,7 +107,7 @@ class Written:
     """A value that is written as text.
 
     :ivar format: the format that the service knows the text by (JSON Schema, 7.3), or None.
-    :ivar from_text: raises ValueError or ArithmeticError for a text that is none.
+    :ivar from_text: raises an Exception for a text that is none.
     """
 
     name: str
@@ -116,22 +121,23 @@ class Written:
     def schema(self, _definitions: Definitions) -> JSONSchema:
         return {"type": "string", "format": self.format} if self.format else {"type": "string"}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         if type(value) is not str:
-            raise mismatch(self, value, path)
+            raise mismatch(self, value, place)
         try:
             return self.from_text(value)
-        except (ValueError, ArithmeticError):
-            raise Misfit(path, f"expected {self.label}, not another text") from None
+        except Exception:  # ValueError mostly, but the class may be the caller's
+            raise Misfit(place.path, f"expected {self.label}, not another text") from None
 
 
 class Choice:
-    """One of a few values, each with what stands for it in JSON."""
+    """One of a few values, each with what stands for it in JSON; of two with the same, the first."""
 
     def __init__(self, choices: Iterable[tuple[Any, Any]]) -> None:
-        found = list(choices)
-        self._written = [written for _, written in found]
-        self._values = {_identity(written): value for value, written in found}
+        self._values: dict[tuple[bool, Any], Any] = {}
+        for value, written in choices:
+            self._values.setdefault(_identity(written), value)
+        self._written = [written for _, written in self._values]
 
     @property
     def label(self) -> str:
@@ -141,11 +147,11 @@ class Choice:
         types = list(dict.fromkeys(NAMES[type(written)][0] for written in self._written))
         return {"type": types[0] if len(types) == 1 else types, "enum": self._written}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         try:
             return self._values[_identity(value)]
         except (KeyError, TypeError):  # a list or an object is not hashable
-            raise Misfit(path, f"expected {self.label}") from None
+            raise Misfit(place.path, f"expected {self.label}") from None
 
 
 def _identity(value: Any) -> tuple[bool, Any]:
@@ -160,7 +166,7 @@ def _identity(value: Any) -> tuple[bool, Any]:
 class Array:
     """Any number of values of one shape.
 
-    :ivar build: makes the collection of the values; TypeError where a set cannot hold them.
+    :ivar build: makes the collection of the values; raises where a set cannot hold them.
     """
 
     items: Shape
@@ -170,14 +176,14 @@ class Array:
     def schema(self, definitions: Definitions) -> JSONSchema:
         return {"type": "array", "items": self.items.schema(definitions)}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         if type(value) is not list:
-            raise mismatch(self, value, path)
-        entries = [self.items.read(entry, at(path, index)) for index, entry in enumerate(value)]
+            raise mismatch(self, value, place)
+        entries = [self.items.read(entry, place.at(index)) for index, entry in enumerate(value)]
         try:
             return self.build(entries)
-        except TypeError as error:
-            raise Misfit(path, str(error)) from None
+        except Exception as error:  # TypeError mostly, but the hash may be the caller's
+            raise raised(error, place.path) from None
 
 
 @dataclass(frozen=True)
@@ -194,13 +200,13 @@ class Tuple:
         size = {"minItems": len(self.shapes), "maxItems": len(self.shapes)}
         return {"type": "array", "items": any_of(shape.schema(definitions) for shape in self.shapes), **size}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         if type(value) is not list:
-            raise mismatch(self, value, path)
+            raise mismatch(self, value, place)
         if len(value) != len(self.shapes):
-            raise Misfit(path, f"expected {self.label}, not of {len(value)}")
+            raise Misfit(place.path, f"expected {self.label}, not of {len(value)}")
         entries = enumerate(zip(self.shapes, value, strict=True))
-        return tuple(shape.read(entry, at(path, index)) for index, (shape, entry) in entries)
+        return tuple(shape.read(entry, place.at(index)) for index, (shape, entry) in entries)
 
 
 @dataclass(frozen=True)
@@ -214,18 +220,18 @@ class Dictionary:
     def schema(self, definitions: Definitions) -> JSONSchema:
         return {"type": "object", "additionalProperties": self.values.schema(definitions)}
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         if type(value) is not dict:
-            raise mismatch(self, value, path)
+            raise mismatch(self, value, place)
         return {
-            self.keys.read(name, at(path, name)): self.values.read(entry, at(path, name))
+            self.keys.read(name, place.at(name)): self.values.read(entry, place.at(name))
             for name, entry in value.items()
         }
 
 
 @dataclass(frozen=True)
 class Union:
-    """The first of the shapes that a value fits; a number keeps its own."""
+    """The first of the shapes that a value fits; of ``int`` and ``float`` the one that a number is."""
 
     shapes: tuple[Shape, ...]
 
@@ -237,21 +243,23 @@ class Union:
     def schema(self, definitions: Definitions) -> JSONSchema:
         return any_of(shape.schema(definitions) for shape in self.shapes)
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         misfits = []
         for shape in self._by_likeness(value):
             try:
-                return shape.read(value, path)
+                return shape.read(value, place)
             except Misfit as misfit:
                 misfits.append(misfit)
-        telling = [misfit for misfit in misfits if misfit.path != path or not isinstance(misfit, WrongType)]
-        raise max(telling, key=lambda misfit: len(misfit.path), default=mismatch(self, value, path))
+        telling = [
+            misfit for misfit in misfits if misfit.path != place.path or not isinstance(misfit, WrongType)
+        ]
+        raise max(telling, key=lambda misfit: len(misfit.path), default=mismatch(self, value, place))
 
     def _by_likeness(self, value: Any) -> Sequence[Shape]:
         if type(value) not in (int, float):
             return self.shapes
-        own = Scalar(type(value))
-        return sorted(self.shapes, key=lambda shape: shape != own)
+        own, other = (INTEGER, NUMBER) if type(value) is int else (NUMBER, INTEGER)
+        return sorted(self.shapes, key=lambda shape: shape == other) if own in self.shapes else self.shapes
 
 
 @dataclass(frozen=True)
@@ -268,8 +276,8 @@ class Described:
     def schema(self, definitions: Definitions) -> JSONSchema:
         return describe(self.shape.schema(definitions), self.description)
 
-    def read(self, value: Any, path: str) -> Any:
-        return self.shape.read(value, path)
+    def read(self, value: Any, place: Place) -> Any:
+        return self.shape.read(value, place)
 
 
 # -- records
@@ -315,28 +323,28 @@ class Record:
         shape = Union((each.shape, NULL)) if each.optional and self.strict else each.shape
         return describe(shape.schema(definitions), each.description)
 
-    def read(self, value: Any, path: str) -> Any:
+    def read(self, value: Any, place: Place) -> Any:
         if type(value) is not dict:
-            raise mismatch(self, value, path)
+            raise mismatch(self, value, place)
         names = {each.name for each in self.fields}
         for name in value:
             if name not in names:
-                raise Misfit(path, f"there is no field {printable(name)!r}")
-        values = dict(self._given(value, path))
+                raise Misfit(place.path, f"there is no field {shorten(printable(name))!r}")
+        values = dict(self._given(value, place))
         try:
             return self.build(values)
         except Exception as error:
-            raise raised(error, path) from None
+            raise raised(error, place.path) from None
 
-    def _given(self, value: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    def _given(self, value: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Any]]:
         for each in self.fields:
             if each.name not in value:
                 if not each.optional:
-                    raise Misfit(path, f"the field {each.name!r} is missing")
+                    raise Misfit(place.path, f"the field {each.name!r} is missing")
                 continue
             entry = value[each.name]
             try:
-                yield each.name, each.shape.read(entry, at(path, each.name))
+                yield each.name, each.shape.read(entry, place.at(each.name))
             except Misfit:
                 if entry is not None or not each.optional:
                     raise
@@ -361,5 +369,17 @@ class Named:
         name = definitions.name(self, self.name, lambda: self.shape.schema(definitions))
         return {"$ref": REFERENCE + name}
 
-    def read(self, value: Any, path: str) -> Any:
-        return self.shape.read(value, path)
+    def read(self, value: Any, place: Place) -> Any:
+        """Arrays and objects are read once: unions inside of unions come to each of them ever more often."""
+        if type(value) not in (dict, list):
+            return self.shape.read(value, place)
+        key = (self, id(value))
+        if key not in place.known:
+            try:
+                place.known[key] = self.shape.read(value, place)
+            except Misfit as misfit:
+                place.known[key] = misfit
+        found = place.known[key]
+        if isinstance(found, Misfit):
+            raise found.with_traceback(None)
+        return found

@@ -25,11 +25,13 @@ class Signature:
 
     :ivar name: that of what is called in the end; for an object with ``__call__``, that of its class.
     :ivar description: the docstring up to its first section, or an empty string.
+    :ivar is_async: whether a call gives something that has to be awaited.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         owner = _owner(function)
         self._code = _code(owner)
+        self.is_async = _is_async(owner)
         self.name = str(getattr(owner, "__name__", type(owner).__name__))
         self.description, self._descriptions = read_docstring(self._code.__doc__ or owner.__doc__)
         self._parameters = self._free(function)
@@ -54,7 +56,7 @@ class Signature:
     def _free(self, function: Callable[..., Any]) -> list[inspect.Parameter]:
         try:
             found = inspect.signature(function).parameters
-        except ValueError:
+        except (TypeError, ValueError):
             raise ConfigurationError(f"{self.name} does not tell its parameters") from None
         bound = function.keywords if isinstance(function, functools.partial) else {}
         return [parameter for name, parameter in found.items() if name not in bound]
@@ -87,5 +89,15 @@ def _owner(function: Any) -> Any:
 
 def _code(owner: Any) -> Any:
     """The function as it was defined, under its decorators."""
-    function = owner if inspect.isroutine(owner) else type(owner).__call__
+    function = _called(inspect.unwrap(owner))
     return inspect.unwrap(getattr(function, "__func__", function))
+
+
+def _is_async(owner: Any) -> bool:
+    """Of what is called itself: a decorator may well make an async function a plain one."""
+    called = _called(owner)
+    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+
+def _called(owner: Any) -> Any:
+    return owner if inspect.isroutine(owner) else type(owner).__call__

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
@@ -58,9 +59,13 @@ def written(cls: type) -> Written | None:
 def enum_values(cls: type[enum.Enum]) -> dict[enum.Enum, Any]:
     """What stands for each member in JSON: its value or, where not every value is a JSON scalar, its name."""
     members = list(cls)
-    if all(isinstance(member.value, JSON_SCALARS) for member in members):
+    if all(_is_scalar(member.value) for member in members):
         return {member: _scalar(member.value) for member in members}
     return {member: member.name for member in members}
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, JSON_SCALARS) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _scalar(value: Any) -> Any:
@@ -90,7 +95,7 @@ def plain(value: Any) -> Any:
         return value
     fields = _fields(value)
     if fields is not None:
-        return {_name(name): plain(entry) for name, entry in fields}
+        return _object(fields)
     if isinstance(value, (Sequence, Set)) and not isinstance(value, UNLISTED):
         return [plain(entry) for entry in value]
     return _plain_object(value)
@@ -105,6 +110,16 @@ def _fields(value: Any) -> Iterable[tuple[Any, Any]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     return None
+
+
+def _object(fields: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for field, entry in fields:
+        name = _name(field)
+        if name in made:
+            raise ValueError("two of its keys are the same in JSON")
+        made[name] = plain(entry)
+    return made
 
 
 def _name(name: object) -> str:
