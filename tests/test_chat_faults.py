@@ -15,7 +15,7 @@ from shell import SECONDS, Task
 from responses_ws import ConnectionError, Message, ServerError
 from responses_ws._breakers import _breakers
 from responses_ws.chat import Chat
-from responses_ws.testing import Connection, Model, ScriptedServer, Step, optional, reset, run, serve
+from responses_ws.testing import Connection, Model, ScriptedServer, Step, optional, refuse, reset, run, serve
 from responses_ws.tools import Tool, tool
 
 KIBIBYTE = 1024
@@ -86,15 +86,23 @@ def test_a_long_loop_sends_what_is_new_and_little_more(store):
     assert sum(sent[half:]) <= 1.1 * sum(sent[:half]) + KIBIBYTE * len(sent)
 
 
+def events_of(connection: Connection) -> Iterator[dict[str, Any]]:
+    """What the server's model answers the next request, over either transport."""
+    model = connection.model
+    assert model is not None
+    request = {**connection.receive(), "type": "response.create"}
+    request.pop("stream", None)
+    memory = model.connect() if connection.http else connection.memories.setdefault(model, model.connect())
+    return model.respond(request, memory)
+
+
 def cut(after: int) -> Callable[[Connection], None]:
     """Answer like the model until so many events were sent, then drop the connection without a word."""
 
     def answer(connection: Connection) -> None:
-        assert connection.model is not None
-        memory = connection.memories.setdefault(connection.model, connection.model.connect())
         sent = 0
         while True:
-            for event in connection.model.receive(connection.receive_message(), memory):
+            for event in events_of(connection):
                 if sent == after:
                     connection.reset()
                     return
@@ -152,15 +160,18 @@ def test_the_recorded_turn_has_so_many_events(reference):
 
 
 @pytest.mark.parametrize("index", range(EVENTS_OF_A_TURN))
-@pytest.mark.parametrize("kept", ["stored", "not stored", "lost"])
-def test_a_server_may_die_at_any_event(kept, index, reference):
+@pytest.mark.parametrize(
+    ("transport", "kept"),
+    [("websocket", "stored"), ("websocket", "not stored"), ("websocket", "lost"), ("http", "stored")],
+)
+def test_a_server_may_die_at_any_event(transport, kept, index, reference):
     """The next question goes on: the history is the one without the death, and no tool has run twice."""
     made: list[int] = []
     model = Model()
     with ScriptedServer(model=model) as server:
         server.connection(run(cut(index)))
         port = server.port
-        options: dict[str, Any] = {"store": kept != "not stored", "transport": "websocket"}
+        options: dict[str, Any] = {"store": kept != "not stored", "transport": transport}
         talk = chat(server, tools=[counted(made)], **options)
         with pytest.raises(ConnectionError) as caught:
             talk.ask(QUESTION)
@@ -174,18 +185,50 @@ def test_a_server_may_die_at_any_event(kept, index, reference):
     assert sorted(made) == [1, 2]
 
 
+# -- two transports
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_chat_may_change_its_transport_at_every_turn(store):
+    """The history on the server is the same; what is stored is continued over the other one."""
+    made: list[int] = []
+    model = Model()
+    with ScriptedServer(model=model) as server, chat(server, tools=[counted(made)], store=store) as talk:
+        for turn in range(6):
+            transport = ("websocket", "http")[turn % 2]
+            question = f"{turn} {calling('work', number=turn)}" if turn % 3 else str(turn)
+            answer = talk.with_params(transport=transport).ask(question)
+            assert answer.transport == transport
+            assert meant(model.history(answer.response_id or "")) == meant(talk.items)
+        assert [message.content[:1] for message in talk.messages if message.role == "user"] == list("012345")
+    assert made == [1, 2, 4, 5]
+    continued = ["previous_response_id" in request for request in server.requests]
+    assert all(continued[1:]) == store
+
+
+@pytest.mark.parametrize("status", [404, 426, 503])
+def test_a_chat_goes_over_http_where_there_is_no_socket(status):
+    """In the same call."""
+    with ScriptedServer(model=Model()) as server:
+        server.connection(refuse(status))
+        with chat(server) as talk:
+            answer = talk.ask("hi")
+            assert (answer.content, answer.transport) == ("You said: hi.", "http")
+
+
 # -- many chats in many threads
+
+
+WAYS = ("websocket", "http", "auto")
 
 
 def chaos(seed: int, faults: list[str]) -> Step:
     """Answer like the model, and drop the connection every now and then, between answers or within."""
 
     def answer(connection: Connection) -> None:
-        assert connection.model is not None
         luck = random.Random(seed)  # noqa: S311
-        memory = connection.memories.setdefault(connection.model, connection.model.connect())
         while True:
-            for event in connection.model.receive(connection.receive_message(), memory):
+            for event in events_of(connection):
                 if luck.random() < 1 / 60:
                     faults.append("within")
                     connection.reset()
@@ -193,18 +236,22 @@ def chaos(seed: int, faults: list[str]) -> Step:
                 connection.send(event)
             if luck.random() < 1 / 12:
                 faults.append("between")
-                connection.close(luck.choice([1000, 1001, 1011, 1012]))
+                if connection.http:
+                    connection.reset()
+                else:
+                    connection.close(luck.choice([1000, 1001, 1011, 1012]))
                 return
 
     return optional(run(answer))
 
 
-def converse(server: ScriptedServer, name: str, until: float) -> int:
+def converse(server: ScriptedServer, number: int, until: float) -> int:
     """Talk until the time is over, now and then in a fork; every answer is made of what this chat said."""
     made: list[int] = []
     model = server.model
     assert model is not None
-    options: dict[str, Any] = {"store": name.endswith(("0", "2", "4", "6", "8")), "transport": "websocket"}
+    name = f"chat-{number:02}"
+    options: dict[str, Any] = {"store": number % 2 == 0, "transport": WAYS[number % len(WAYS)]}
     turns = 0
     while time.monotonic() < until:
         talk = chat(server, tools=[counted(made, name)], **options)
@@ -220,7 +267,7 @@ def converse(server: ScriptedServer, name: str, until: float) -> int:
             assert answer.content.startswith(
                 f"work returned: {name}" if turn % 2 else f"You said: {question}"
             )
-            assert meant(seen(model, talk)) == meant(talk.items)
+            assert meant(model.history(answer.response_id or "")) == meant(talk.items)
         talk.close()
     assert len(made) == len(set(made))
     return turns
@@ -234,7 +281,7 @@ def test_chats_in_many_threads_never_mix(seconds):
         for seed in range(int(400 * seconds)):
             server.connection(chaos(seed, faults))
         until = time.monotonic() + seconds
-        threads = [Task(converse, server, f"chat-{number}", until) for number in range(16)]
+        threads = [Task(converse, server, number, until) for number in range(16)]
         for thread in threads:
             thread.join(seconds + SECONDS)
         turns = [thread.result() for thread in threads]
