@@ -159,11 +159,15 @@ def test_the_recorded_turn_has_so_many_events(reference):
     assert reference[1] == EVENTS_OF_A_TURN
 
 
-@pytest.mark.parametrize("index", range(EVENTS_OF_A_TURN))
-@pytest.mark.parametrize(
-    ("transport", "kept"),
-    [("websocket", "stored"), ("websocket", "not stored"), ("websocket", "lost"), ("http", "stored")],
-)
+DEATHS = [
+    *(("websocket", "stored", index) for index in range(EVENTS_OF_A_TURN)),
+    *(("websocket", "not stored", index) for index in range(EVENTS_OF_A_TURN)),
+    *(("http", "stored", index) for index in range(EVENTS_OF_A_TURN)),
+    *(("websocket", "lost", index) for index in range(0, EVENTS_OF_A_TURN, 4)),
+]
+
+
+@pytest.mark.parametrize(("transport", "kept", "index"), DEATHS)
 def test_a_server_may_die_at_any_event(transport, kept, index, reference):
     """The next question goes on: the history is the one without the death, and no tool has run twice."""
     made: list[int] = []
