@@ -116,6 +116,7 @@ class Line:
             leaving(call)
             connection.send(call, message, deadline)
         except BaseException:
+            call.abandoned = True  # at once, for the next interrupt may end what follows
             connection.leave(call)
             raise
         return Sent(call, here)
@@ -165,6 +166,7 @@ class Line:
             try:
                 connection.open(call, self._settings.timeouts.drain, deadline)
             except BaseException:
+                call.abandoned = True
                 connection.leave(call)
                 raise
             if connection is self._connection:
