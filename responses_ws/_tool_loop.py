@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from responses_ws._core.fields import mapping
 from responses_ws._core.items import Item, tool_call
 from responses_ws._core.transcript import open_approvals, output_item
 from responses_ws._tool_runner import ToolRunner
@@ -47,7 +48,7 @@ class ToolLoop:
     def unsent(self) -> list[Item]:
         """The answers that the ledger does not have yet, in the order of their calls."""
         answers = self._runner.answers
-        return [answers[call_id] for call_id in self.waiting() if call_id in answers]
+        return self._addressed([answers[call_id] for call_id in self.waiting() if call_id in answers])
 
     def left(self) -> bool:
         """Whether something waits that has no answer yet."""
@@ -68,7 +69,8 @@ class ToolLoop:
         """
         given = {_answered(item) for item in items}
         skipped = [output_item(call, report(ToolError(WENT_ON))) for call in self._skippable(options)]
-        return [item for item in [*self.unsent(), *skipped] if _answered(item) not in given]
+        before = [*self.unsent(), *self._addressed(skipped)]
+        return [item for item in before if _answered(item) not in given]
 
     def start(self, call: ToolCall, options: ChatOptions) -> None:
         """Start a call ahead of the end of its response, if there is room for it."""
@@ -107,6 +109,16 @@ class ToolLoop:
     def wake(self) -> None:
         """Let the thread that waits for tools look at its ``check``."""
         self._runner.wake()
+
+    def _addressed(self, answers: list[Item]) -> list[Item]:
+        """The answers with the ``caller`` of their calls, where that is a program of the model's."""
+        callers = {call_id: call.get("caller") for call_id, call in self._ledger.open_calls.items()}
+        return [
+            {**item, "caller": caller}
+            if mapping(caller := callers.get(_answered(item))).get("type") == "program"
+            else item
+            for item in answers
+        ]
 
     def _skippable(self, options: ChatOptions) -> list[ToolCall]:
         return [call for call in self.todo(options) if call.type != "mcp_approval_request"]

@@ -488,6 +488,20 @@ def test_what_goes_before_new_items():
     assert [item["call_id"] for item in calls.unsent()] == ["call_1"]
 
 
+def test_the_output_for_a_program_goes_to_that_program():
+    """Calls that a program of the model made name it; those that the model made itself need no address."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    program = {"type": "program", "caller_id": "call_9"}
+    calls = loop({**call(1), "caller": program}, {**call(2), "caller": {"type": "direct"}})
+    assert [item.get("caller") for item in calls.answers_for([], options(work))] == [program, None]
+    calls.run(options(work), go_on)
+    assert [item.get("caller") for item in calls.unsent()] == [program, None]
+
+
 def test_what_no_call_waits_for_is_forgotten():
     """Answers stay until a completed step took them."""
     ledger = Ledger([call(1)])
