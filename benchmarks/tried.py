@@ -4,7 +4,7 @@
 
     python benchmarks/tried.py
 
-Needs no peer. Every row is the median of interleaved rounds in this process; what is in use comes first.
+Needs no peer. Every row is the median of interleaved rounds in this process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import secrets
+import socket
 import statistics
 import threading
 import time
@@ -24,11 +25,12 @@ from typing import Any, NamedTuple, TypeAlias
 from figures import spread
 from page import table
 from turns import delta
+from wire import server_frame
 
 __all__ = ["EXPERIMENTS", "main"]
 
 Alternative: TypeAlias = Callable[[], float]
-"""Runs once; microseconds per unit of its table."""
+"""Runs once; microseconds per unit of its table: of CPU, but for wake-ups, which are waited for."""
 
 MEBIBYTE = 1024 * 1024
 EVENTS = 2_000
@@ -39,9 +41,9 @@ PAUSE = 0.002
 
 def timed(run: Callable[[], object], units: int) -> Alternative:
     def once() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        return (time.perf_counter() - start) / units * 1e6
+        return (time.process_time() - start) / units * 1e6
 
     return once
 
@@ -66,7 +68,7 @@ def masking() -> Mapping[str, Alternative]:
         return masked
 
     return {
-        "frames of 64 KiB, each as one long integer": timed(lambda: list(encode_message(message)), 8),
+        "in use: frames of 64 KiB": timed(lambda: list(encode_message(message)), 8),
         "one frame as one long integer": timed(whole, 8),
         "a translation table for each of the four octets": timed(translated, 8),
     }
@@ -76,10 +78,15 @@ def masking() -> Mapping[str, Alternative]:
 
 
 def parsing() -> Mapping[str, Alternative]:
-    from responses_ws._core.parser import parse
+    from responses_ws._core.parser import _scan_message, parse
 
     payloads = [delta(index, " word") for index in range(EVENTS)]
-    found: dict[str, Alternative] = {"the parser in use": timed(lambda: list(map(parse, payloads)), EVENTS)}
+    found: dict[str, Alternative] = {
+        "in use": timed(partial(_each, parse, payloads), EVENTS),
+        "in use without orjson: the scanner of json alone": timed(
+            partial(_each, _scan_message, payloads), EVENTS
+        ),
+    }
     parsers: dict[str, Callable[[bytes], Any]] = {"json.loads": json.loads}
     with contextlib.suppress(ImportError):
         import orjson
@@ -97,6 +104,37 @@ def _each(loads: Callable[[bytes], Any], payloads: list[bytes]) -> list[Any]:
 
 def _joined(loads: Callable[[bytes], Any], payloads: list[bytes]) -> Any:
     return loads(b"[" + b",".join(payloads) + b"]")
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def reading() -> Mapping[str, Alternative]:
+    """One event, which lies ready, taken with room for more or less."""
+    event = server_frame(delta(0, " word"))
+
+    def taking(take: Callable[[socket.socket], object]) -> Alternative:
+        def once() -> float:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                seconds = []
+                for _ in range(EVENTS):
+                    theirs.sendall(event)
+                    start = time.thread_time()
+                    take(ours)
+                    seconds.append(time.thread_time() - start)
+            return statistics.median(seconds) * 1e6
+
+        return once
+
+    buffer = bytearray(64 * 1024)
+    view = memoryview(buffer)
+    return {
+        "in use: recv with room for 64 KiB": taking(lambda sock: sock.recv(64 * 1024)),
+        "recv with room for 4 KiB": taking(lambda sock: sock.recv(4 * 1024)),
+        "recv with room for 256 KiB": taking(lambda sock: sock.recv(256 * 1024)),
+        "recv_into a buffer that stays": taking(lambda sock: bytes(view[: sock.recv_into(buffer)])),
+    }
 
 
 # --- making chunks ------------------------------------------------------------------------------------------
@@ -139,7 +177,7 @@ def chunks() -> Mapping[str, Alternative]:
     event = json.loads(delta(0, " word"))
     made = range(EVENTS)
     return {
-        "a slotted dataclass": timed(lambda: [Chunk("t", " word", event) for _ in made], EVENTS),
+        "in use: a slotted dataclass": timed(lambda: [Chunk("t", " word", event) for _ in made], EVENTS),
         "a class with defaults for the rest": timed(
             lambda: [LazyChunk("t", " word", event) for _ in made], EVENTS
         ),
@@ -166,7 +204,7 @@ def hand_over() -> Mapping[str, Alternative]:
         return timed(run, EVENTS)
 
     return {
-        f"SimpleQueue, {A_READ} events at a time": through(queue.SimpleQueue, A_READ),
+        f"in use: SimpleQueue, {A_READ} events at a time": through(queue.SimpleQueue, A_READ),
         "SimpleQueue, one event at a time": through(queue.SimpleQueue, 1),
         "Queue, one event at a time": through(queue.Queue, 1),
     }
@@ -185,14 +223,13 @@ class Waker(NamedTuple):
 def wake_ups() -> Mapping[str, Alternative]:
     simple: queue.SimpleQueue[None] = queue.SimpleQueue()
     plain: queue.Queue[None] = queue.Queue()
-    lock = threading.Lock()
-    lock.acquire()
     reading, writing = os.pipe()
     wakers = {
-        "SimpleQueue.get with a timeout": Waker(lambda: simple.put(None), lambda: simple.get(timeout=1)),
+        "in use: SimpleQueue.get with a timeout": Waker(
+            lambda: simple.put(None), lambda: simple.get(timeout=1)
+        ),
         "SimpleQueue.get without": Waker(lambda: simple.put(None), simple.get),
         "Queue.get with a timeout": Waker(lambda: plain.put(None), lambda: plain.get(timeout=1)),
-        "a lock": Waker(lock.release, lock.acquire),
         "a pipe": Waker(lambda: os.write(writing, b"x"), lambda: os.read(reading, 1)),
     }
     return {name: _waking(waker) for name, waker in wakers.items()}
@@ -225,6 +262,7 @@ def _waking(waker: Waker) -> Alternative:
 EXPERIMENTS: dict[str, Callable[[], Mapping[str, Alternative]]] = {
     "Masking 8 MiB, µs per MiB": masking,
     "Parsing, µs per delta event": parsing,
+    "Reading an event, µs": reading,
     "Making a chunk, µs": chunks,
     "Hand-over between threads, µs per event": hand_over,
     "Waking a thread, µs": wake_ups,

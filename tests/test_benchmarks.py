@@ -33,6 +33,7 @@ import page  # noqa: E402
 import raw  # noqa: E402
 import run  # noqa: E402
 import scale  # noqa: E402
+import tried  # noqa: E402
 import turn  # noqa: E402
 import wire  # noqa: E402
 from clients import OURS, OURS_HTTP, OURS_ORJSON, available  # noqa: E402
@@ -318,3 +319,11 @@ def test_bare_sockets_find_the_ends_of_turns(server, secure):
     assert len(raw.receive_and_parse(server, turn, parsed.append, repeats=2, secure=secure)) == 2
     assert json.loads(parsed[0])["type"] == "response.completed"
     assert raw.send_large(server, 5_000, secure=secure) > 0
+
+
+@pytest.mark.parametrize("experiment", [tried.chunks, tried.hand_over, tried.parsing, tried.reading])
+def test_what_was_tried_can_be_tried_again(experiment):
+    """Each alternative runs; the first is in use."""
+    alternatives = experiment()
+    assert next(iter(alternatives)).startswith("in use")
+    assert all(once() > 0 for once in alternatives.values())
