@@ -25,6 +25,7 @@ from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._usage import Ticket
 from responses_ws.errors import (
     ConfigurationError,
+    ConnectionError,
     ContinuationLost,
     Delivery,
     PreviousResponseNotFound,
@@ -286,6 +287,8 @@ class Recovery:
         if decision.next is Next.RAISE:
             return End(self._final(error), delivery)
         logger.info("a request failed (%s) and is made %s", type(error).__name__, decision.next.value)
+        if isinstance(error, ConnectionError) and self._source is not None:
+            self._source.abandon()  # its connection is not used again
         self._apply(decision)
         return None
 
