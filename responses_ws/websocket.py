@@ -61,7 +61,7 @@ class WebSocket:
     :param limits: bounds of what is sent, received and buffered.
     :param endpoint: what the service can do; None derives it from ``api_base``.
     :param ssl_context: None builds one from SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the system's store.
-    :param proxy: URL of an HTTP proxy; None asks the environment.
+    :param proxy: URL of an HTTP or SOCKS 5 proxy; None asks the environment.
     :param allow_insecure: send the key over ``ws://`` to another machine.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """
