@@ -371,6 +371,9 @@ class Ghostly:
     def __value__(self) -> Any:
         raise NameError("name 'Missing' is not defined")
 
+    def __repr__(self) -> str:
+        return "Ghost"
+
 
 Ghostly.__name__ = "TypeAliasType"
 Ghost = Ghostly()
