@@ -145,6 +145,7 @@ def test_parent_and_child_both_complete(server):
         assert ws.last_response_id == "resp_parent"
         assert ask(ws, "again") == "again"
         assert heard_from(server, 1) == []
+    assert server.connections[1].gone.wait(SECONDS)
     assert server.connections[1].ended == "eof"
 
 
