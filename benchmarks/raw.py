@@ -90,7 +90,7 @@ def follow(server: Server, events: int, rate: int) -> list[int]:
 def receive_and_parse(
     server: Server, turn: Turn, parse: Callable[[bytes], object] | None, *, repeats: int, secure: bool
 ) -> list[float]:
-    """Wall seconds of each repeat: receive a large turn and, unless ``parse`` is None, parse its message."""
+    """Wall seconds of each repeat: drain a large turn; or, with ``parse``, keep it and parse its message."""
     whole = encode_turn(Turn(size=turn.size), 0)
     message = whole[whole.rindex(b'{"type":"response.completed"') :]
     buffer = bytearray(BUFFER)
@@ -102,8 +102,10 @@ def receive_and_parse(
                 size = len(encode_turn(turn, ordinal))
                 start = time.perf_counter()
                 send_request(sock, turn)
-                receive(sock, size, buffer)
-                if parse is not None:
+                if parse is None:
+                    receive(sock, size, buffer)
+                else:
+                    keep(sock, size)
                     parse(message)
                 seconds.append(time.perf_counter() - start)
     return seconds[1:]
@@ -165,11 +167,24 @@ def request_frame(turn: Turn, text: str, **fields: str) -> bytes:
     return struct.pack("!BBQ4x", 0x81, 0x80 | 127, len(payload)) + payload
 
 
+def keep(sock: socket.socket, size: int) -> bytearray:
+    """The next ``size`` bytes, in memory of their own."""
+    data = bytearray(size)
+    filled = 0
+    with memoryview(data) as view:
+        while filled < size:
+            filled += received(sock.recv_into(view[filled:]))
+    return data
+
+
 def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
     """Drain ``size`` bytes, as many at a time as come."""
     missing = size
     while missing > 0:
-        count = sock.recv_into(buffer)
-        if not count:
-            raise EOFError("the server left before the end of the turn")
-        missing -= count
+        missing -= received(sock.recv_into(buffer))
+
+
+def received(count: int) -> int:
+    if not count:
+        raise EOFError("the server left before the end of the turn")
+    return count
