@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check test-all bench bench-check clean
+.PHONY: help demo test check test-all delivery bench bench-check clean
 
 help:
 	@echo "make demo      stream a multi-turn answer from a scripted model over a real WebSocket"
 	@echo "make test      run every test on $(PYTHON)"
 	@echo "make check     ruff, mypy, and the layers"
 	@echo "make test-all  run the quick tests on every installed Python from 3.10 on"
+	@echo "make delivery  print how many requests each fault costs, counted by a scripted server"
 	@echo "make bench     measure against the peers (installs them) and write docs/benchmarks"
 	@echo "make bench-check  the same, and fail when a bar is missed"
 	@echo "make clean     forget the virtual environments and caches"
@@ -33,6 +34,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_layers.py tests/test_exports.py
+
+delivery: $(READY)
+	$(BIN)/python tests/delivery_table.py
 
 test-all:
 	.ci/test-all $(ARGS)
