@@ -40,6 +40,7 @@ __all__ = [
     "stream_url",
 ]
 
+NO_USAGE = Usage()
 BUILT_IN_TOOLS = (
     "web_search_",
     "file_search_",
@@ -181,6 +182,8 @@ def _other_chunk(data: Event) -> Chunk:
 
 def _usage(response: dict[str, Any]) -> Usage:
     usage = mapping(response.get("usage"))
+    if not usage:
+        return NO_USAGE
     of_input = mapping(usage.get("input_tokens_details"))
     of_output = mapping(usage.get("output_tokens_details"))
     written = count(of_input.get("cache_write_tokens"))
