@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from responses_ws._core.fields import mappings, text
+from responses_ws._core.fields import mappings, sendable, text
 from responses_ws._core.replay import Item, check_new, finished, open_calls, replayable
 from responses_ws._core.request import stores
 from responses_ws.errors import ConfigurationError
@@ -231,7 +231,7 @@ class Step:
         May come again with more output, when a successor of the response goes on in the same step.
         """
         stored = stores(self._fields)
-        items = (*self._state.items, *self._new, *_copied(output))
+        items = (*self._state.items, *self._new, *_received(output))
         anchor = None
         if response_id is not None and (stored or place is not None):
             home = None if stored else place
@@ -241,7 +241,7 @@ class Step:
     def stopped(self, output: Iterable[Item]) -> None:
         """The response is incomplete: what was said stays, but nothing can continue its id for sure."""
         anchor = self._state.anchor
-        items = (*self._state.items, *self._new, *_copied(finished(output)))
+        items = (*self._state.items, *self._new, *_received(finished(output)))
         self._record(items, anchor if anchor is not None and anchor.place is None else None)
 
     def add(self, items: Iterable[Item]) -> None:
@@ -258,6 +258,11 @@ class Step:
 def _copied(items: Iterable[Mapping[str, Any]]) -> tuple[Item, ...]:
     """The caller may change his own later; what the service was sent stays what it was."""
     return tuple(copy.deepcopy(dict(item)) for item in items)
+
+
+def _received(output: Iterable[Item]) -> tuple[Item, ...]:
+    """What the service said, as it can be sent back whatever it said."""
+    return tuple(map(sendable, output))
 
 
 def _with_encrypted_reasoning(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["REPLACEMENT", "count", "mapping", "mappings", "printable", "text"]
+__all__ = ["REPLACEMENT", "count", "mapping", "mappings", "printable", "sendable", "text"]
 
 REPLACEMENT = "\ufffd"
 
@@ -42,3 +42,12 @@ def printable(value: str) -> str:
     except UnicodeEncodeError:
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return value
+
+
+def sendable(value: Any) -> Any:
+    """A copy of a JSON value with all its texts :func:`printable`, so that it can be sent again."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {sendable(name): sendable(inside) for name, inside in value.items()}
+    return [sendable(inside) for inside in value] if isinstance(value, list) else value

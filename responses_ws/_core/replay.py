@@ -34,7 +34,7 @@ Key = tuple[str, str]
 
 
 def open_calls(items: Iterable[Item]) -> dict[str, Item]:
-    """The calls without an output, by ``call_id``, in order."""
+    """The calls without an output, by ``call_id``, in order; one without an id cannot be answered."""
     found: dict[Key, Item] = {}
     for item in items:
         key = _answer_to(item)
@@ -42,7 +42,7 @@ def open_calls(items: Iterable[Item]) -> dict[str, Item]:
             found[key] = item
         else:
             found.pop((kind_of(item), text(item.get("call_id")) or ""), None)
-    return {call_id: item for (_, call_id), item in found.items()}
+    return {call_id: item for (_, call_id), item in found.items() if call_id}
 
 
 def check_new(history: Sequence[Item], new: Sequence[Item], *, all_answered: bool) -> None:

@@ -15,6 +15,7 @@ from responses_ws import ConfigurationError
 from responses_ws._core.continuation import Form, Ledger, Place, Request, Step
 from responses_ws._core.extension import Checkpoints, Extension
 from responses_ws._core.replay import finished, open_calls, replayable
+from responses_ws._core.request import encode
 from responses_ws.testing import Model, ModelConnection
 
 Item = dict[str, Any]
@@ -230,6 +231,24 @@ def test_the_callers_own_items_may_change_later() -> None:
     assert ledger.items == (user("hi"), assistant("hello"))
 
 
+@pytest.mark.parametrize("end", ["completed", "incomplete"])
+def test_half_a_character_in_an_answer_does_not_end_the_conversation(end: str) -> None:
+    """JSON can say it and UTF-8 cannot, so that no request could bring it back."""
+    ledger = Ledger()
+    step = ledger.step([user("hi")], UNSTORED)
+    answer = assistant("half \ud83d, whole \ud83d\ude00", **{"na\ud800me": [1, None]})
+    if end == "completed":
+        step.completed("resp_1", [answer], HERE)
+    else:
+        step.stopped([answer])
+    request = ledger.step([user("and?")], UNSTORED).request(THERE)
+    assert json.loads(encode(request.payload, max_bytes=None))["input"] == [
+        user("hi"),
+        assistant("half \ufffd, whole \U0001f600", **{"na\ufffdme": [1, None]}),
+        user("and?"),
+    ]
+
+
 def test_a_fork_goes_its_own_way() -> None:
     ledger = Ledger()
     answered(ledger)
@@ -337,6 +356,14 @@ def test_what_the_service_runs_itself_is_not_open() -> None:
         {"type": "mcp_call", "id": "mcp_1"},
     ]
     assert list(open_calls(items)) == ["c3"]
+
+
+@pytest.mark.parametrize("call_id", ["", None])
+def test_a_call_without_an_id_waits_for_nothing(call_id: str | None) -> None:
+    """Nobody can answer it, so that waiting for it would never end."""
+    item = {**call("c1"), "call_id": call_id}
+    assert open_calls([user("hi"), item]) == {}
+    Ledger([user("hi"), item]).step([user("and?")], FIELDS)
 
 
 def test_a_call_and_its_output_may_come_together() -> None:
