@@ -164,9 +164,9 @@ class ChatStream:
 
     def _next(self) -> Chunk | None:
         """The next chunk; None after the last, and when this thread has left."""
-        if self._is_over():
-            return None
         with self._inside:
+            if self._is_over():  # asked in here: another thread may leave at any other moment
+                return None
             try:
                 return next(self._rounds)
             except StopIteration as end:

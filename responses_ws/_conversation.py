@@ -137,6 +137,7 @@ class Conversation:
     def _take(self) -> Turn:
         if self._pid != os.getpid():  # a forked child: whoever was at it is not here
             self._begin_alone()
+            self._loop.orphan()
         if self.closed:
             raise ConnectionError("the chat is closed")
         turn = Turn(self._loop.wake)
@@ -202,6 +203,7 @@ class Conversation:
 
     def _read(self, turn: Turn, options: ChatOptions, response: ResponseStream) -> Steps:
         announced = AnnouncedCalls()
+        before, answered = self.ledger.items, list(self._loop.waiting())
         try:
             with response:
                 for chunk in response:
@@ -212,6 +214,8 @@ class Conversation:
             return response.message
         finally:
             turn.response = None
+            if self.ledger.items is not before:
+                self._loop.forget(answered)
 
     def _last_message(self) -> Message:
         answers = [message for message in messages_of(self.items) if message.role == "assistant"]

@@ -106,6 +106,14 @@ class ToolLoop:
         """Forget what belongs to no call of the ledger: to a response that failed, or to one long over."""
         self._runner.keep(self.waiting().keys())
 
+    def forget(self, call_ids: Iterable[str]) -> None:
+        """A completed step has answered these. Some services give a later call the same id."""
+        self._runner.forget(call_ids)
+
+    def orphan(self) -> None:
+        """In a forked child: the threads of the tools are not here."""
+        self._runner.orphan()
+
     def wake(self) -> None:
         """Let the thread that waits for tools look at its ``check``."""
         self._runner.wake()

@@ -6,7 +6,7 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from responses_ws._call import wait_for
@@ -119,6 +119,16 @@ class ToolRunner:
         """Forget the runs and the answers of all other calls."""
         self._runs = {call_id: run for call_id, run in self._runs.items() if call_id in call_ids}
         self.answers = {call_id: item for call_id, item in self.answers.items() if call_id in call_ids}
+
+    def forget(self, call_ids: Iterable[str]) -> None:
+        """Forget the runs and the answers of these calls: another one of the same id is another call."""
+        self.keep((self._runs.keys() | self.answers.keys()).difference(call_ids))
+
+    def orphan(self) -> None:
+        """In a forked child: the threads of the runs are not here, so that none of them will ever end."""
+        self._ended = queue.SimpleQueue()
+        for run in self.running:
+            self._fail(run.call, INTERRUPTED)
 
     def _wait(self) -> None:
         """Wait until a run ends, or has taken too long, or someone wakes."""

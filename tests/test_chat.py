@@ -196,6 +196,41 @@ def model_creates(server: ScriptedServer) -> int:
     return server.model.creates
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_service_may_count_calls_anew_in_each_answer(eager):
+    """Some name every call ``call_0``; each of them is run, and gets its own output."""
+    made: list[int] = []
+
+    @tool
+    def work(number: int) -> int:
+        made.append(number)
+        return number
+
+    def reply(items, request):
+        outputs = [item["output"] for item in items if item["type"] == "function_call_output"]
+        if len(outputs) == 3:
+            return " ".join(outputs)
+        arguments = json.dumps({"number": len(outputs)})
+        return [{"type": "function_call", "name": "work", "call_id": "call_0", "arguments": arguments}]
+
+    with ScriptedServer(model=Model(reply)) as server, chat(server, tools=[work], eager_tools=eager) as talk:
+        assert talk.ask("Go.").content == "0 1 2"
+        assert (made, talk.unfinished) == ([0, 1, 2], False)
+
+
+@pytest.mark.parametrize("call_id", ["", None])
+def test_a_call_without_an_id_is_left_to_the_caller(call_id):
+    """It cannot be answered, so that waiting for its output would never end."""
+    asked = {"type": "function_call", "name": "add", "call_id": call_id, "arguments": json.dumps(OPEN)}
+    with ScriptedServer(model=Model(lambda *_: [asked])) as server, chat(server, tools=[add]) as talk:
+        waiting = Task(talk.ask, "Go.")
+        try:
+            (wanted,) = waiting.result().tool_calls.values()
+        finally:
+            talk.cancel()
+        assert (wanted.id, wanted.name, talk.unfinished) == (None, "add", False)
+
+
 def test_a_step_is_one_response(server):
     """The tools wait for the next step, so that the calls can be looked at."""
     made = []
@@ -475,6 +510,29 @@ def test_a_forked_child_goes_on_with_a_connection_of_its_own(server, model):
     assert len(server.connections) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_tool_of_its_parent(server):
+    """The thread that runs it is not there; the model is told, and the parent gets the output."""
+    begun, on = threading.Event(), threading.Event()
+
+    @tool
+    def work() -> str:
+        begun.set()
+        assert on.wait(SECONDS)
+        return "done"
+
+    with chat(server, tools=[work]) as talk:
+        waiting = Task(talk.ask, calling("work"))
+        assert begun.wait(SECONDS)
+        child = Child(lambda: talk.run_tools().content)
+        try:
+            assert "work returned: Error: the call was interrupted while it ran" in child.result()
+        finally:
+            on.set()
+        assert waiting.result().content.startswith("work returned: done.")
+
+
 def test_the_thread_that_iterates_may_cancel(server):
     """Its loop ends."""
     with chat(server) as talk:
@@ -507,6 +565,31 @@ def test_another_thread_may_cancel_an_answer(by):
             server.open("on")
             assert talk.items == []
             talk.ask("two")
+
+
+def test_a_loop_does_not_end_in_silence_when_another_thread_cancels_between_two_chunks(server):
+    """The end of the loop would say that the answer is whole."""
+
+    class Lock:
+        """The lock of a stream, which another thread comes to first."""
+
+        def __init__(self, inside):
+            self.acquire, self.release, self.__exit = inside.acquire, inside.release, inside.__exit__
+
+        def __enter__(self):
+            Task(stream.cancel).result()
+            return self.acquire()
+
+        def __exit__(self, *failure):
+            self.__exit(*failure)
+
+    with chat(server) as talk:
+        stream = talk.stream("one")
+        chunks = iter(stream)
+        next(chunks)
+        stream._inside = Lock(stream._inside)
+        with pytest.raises(ResponseCancelled):
+            list(chunks)
 
 
 @pytest.mark.parametrize("start", [lambda talk: talk.ask("one"), lambda talk: talk.stream("one")])

@@ -514,6 +514,25 @@ def test_what_no_call_waits_for_is_forgotten():
     assert (calls.unsent(), calls.waiting()) == ([], {})
 
 
+def test_a_later_call_of_the_same_id_is_another_call():
+    """What a completed step has answered is over; what still runs goes on."""
+    made: list[int] = []
+
+    @tool
+    def work(number: int) -> str:
+        made.append(number)
+        return f"done {number}"
+
+    ledger = Ledger([call(1, arguments='{"number": 1}')])
+    calls = ToolLoop(ledger)
+    calls.run(options(work), go_on)
+    answered = list(calls.waiting())
+    ledger.append(*calls.unsent(), call(1, arguments='{"number": 2}'))
+    calls.forget(answered)
+    calls.run(options(work), go_on)
+    assert (made, outputs(calls)) == ([1, 2], ["done 2"])
+
+
 # -- the tools of a chat
 
 
