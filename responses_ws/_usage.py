@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import os
 from collections.abc import Callable, Iterable
 
 from responses_ws._call import Call
@@ -71,6 +72,10 @@ class Accounts:
 
     def __init__(self, on_usage: OnUsage | None) -> None:
         self._on_usage = on_usage
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._open: collections.deque[tuple[Ticket, Source]] = collections.deque()
 
     def open(self, source: Source, also: OnUsage | None = None) -> Ticket:
@@ -94,6 +99,8 @@ class Accounts:
 
         :param closing: nothing more will come.
         """
+        if self._pid != os.getpid():  # a forked child: the parent tells of its own
+            self._begin()
         for _ in range(len(self._open)):
             try:
                 ticket, source = self._open.popleft()

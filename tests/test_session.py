@@ -277,6 +277,18 @@ def test_overload_is_asked_again(code: str, status: int) -> None:
         assert len(server.connections) == 1
 
 
+def test_a_second_attempt_is_the_same_request() -> None:
+    """Whatever the caller adds to his list meanwhile."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(rejection(retry_after_ms="1")), expect(), send(*answer("r")))
+        with session(server) as mine:
+            history = [user("one")]
+            stream = mine.stream({**MODEL, "input": history})
+            history.append(user("two"))
+            assert stream.message.response_id == "r"
+        assert inputs(server) == [(["one"], False)] * 2
+
+
 def test_retries_run_out() -> None:
     model = Model()
     with ScriptedServer(model=model) as server, session(server) as mine:
@@ -715,6 +727,25 @@ def test_rejected_and_lost_requests_are_told_as_unknown() -> None:
             with pytest.raises(ConnectionLost):
                 mine.call({**MODEL, "input": "hi"})
             assert costs.told == [(Usage(), None), (message.usage, message.response_id), (Usage(), None)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_tell_of_its_parents_requests() -> None:
+    """The parent does, so that they would be told twice."""
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("r")), gate("go"), send(*answer("r")[1:]))
+        with session(server, on_usage=costs) as mine:
+            stream = mine.stream({**MODEL, "input": "hi"})
+            child = os.fork()
+            if child == 0:
+                mine.close()
+                os._exit(len(costs.told))
+            assert os.waitpid(child, 0)[1] == 0
+            server.open("go")
+            assert stream.message.response_id == "r"
+    assert costs.told == [(Usage(), "r")]
 
 
 def test_a_request_that_never_left_is_not_told() -> None:

@@ -139,8 +139,10 @@ class Extension:
 
     def __init__(self, checkpoints: Checkpoints, payload: Mapping[str, Any]) -> None:
         self._checkpoints = checkpoints
-        self._payload = payload
-        self._history = _history(payload)
+        given = payload.get("input")
+        # Whoever asks may add to his list while the answer comes; a second attempt is the same request.
+        self._payload = {**payload, "input": list(given)} if isinstance(given, list) else dict(payload)
+        self._history = _history(self._payload)
         self._used: str | None = None
         self._made: Checkpoint | None = None
 
