@@ -281,6 +281,8 @@ class Recovery:
         self._settle(terminal, rejected=error.delivery is Delivery.REJECTED)
         decision = decide(self._policy, error, self._attempt(), random.random)
         self._note(error, decision)
+        if isinstance(error, PreviousResponseNotFound):
+            self._turn.lost()  # also when nothing is sent again: the next step must not name it either
         delivery = self._worst = _worse(self._worst, error.delivery)
         if self.cancelled:
             return None  # which the stream knows how to say
@@ -322,7 +324,6 @@ class Recovery:
             self._http = True
         elif decision.next is Next.FULL:
             self._form = Form.WHOLE
-            self._turn.lost()
         elif decision.next is Next.WITHOUT_REASONING:
             self._form = Form.WITHOUT_REASONING
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
-from shell import Task, answer, created, delivered, delta, join_readers, until
+from shell import Task, answer, completed, created, delivered, delta, join_readers, until
 from test_interrupt import caller_is_in, interrupted
 
 from responses_ws import (
@@ -26,6 +26,7 @@ from responses_ws import (
     Delivery,
     Endpoint,
     Limits,
+    Message,
     PayloadTooLarge,
     PreviousResponseNotFound,
     RateLimitError,
@@ -287,6 +288,34 @@ def test_a_second_attempt_is_the_same_request() -> None:
             history.append(user("two"))
             assert stream.message.response_id == "r"
         assert inputs(server) == [(["one"], False)] * 2
+
+
+@pytest.mark.parametrize("framework", [False, True])
+def test_a_lost_id_is_not_named_again(framework: bool) -> None:
+    """Also without retries: the error is the caller's, and the next step brings the whole history."""
+    said = {"type": "message", "role": "assistant", "content": "a"}
+    with ScriptedServer() as server:
+        end = completed("r1")
+        end["response"]["output"] = [said]
+        lost = rejection("previous_response_not_found", 400)
+        server.connection(
+            expect(), send(created("r1"), end), expect(), send(lost), expect(), send(*answer("r2"))
+        )
+        with session(server, retry=Retry(max_retries=0)) as mine:
+            ledger = Ledger()
+            history = [user("one"), said, user("two")]
+
+            def go_on() -> Message:
+                return mine.call({**MODEL, "input": history}) if framework else ask(mine, ledger, "two")
+
+            if framework:
+                mine.call({**MODEL, "input": history[:1]})
+            else:
+                ask(mine, ledger, "one")
+            with pytest.raises(PreviousResponseNotFound):
+                go_on()
+            go_on()
+        assert inputs(server) == [(["one"], False), (["two"], True), (["one", "a", "two"], False)]
 
 
 def test_retries_run_out() -> None:
