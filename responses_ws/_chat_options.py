@@ -27,6 +27,7 @@ ELSEWHERE = {
     "instructions": "with_instructions()",
     "input": "ask()",
     "previous_response_id": "nothing: the chat continues by itself",
+    "background": "HTTPTransport: a chat waits for its answer",
 }
 """The fields of a request that are no parameters of a chat, with what is to be used in their place."""
 

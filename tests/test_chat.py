@@ -723,6 +723,7 @@ def test_what_changes_is_sent_from_then_on(server):
     [
         (lambda talk: talk.with_params(model="n"), "model is no parameter; use with_model"),
         (lambda talk: talk.with_params(input="x"), "input is no parameter"),
+        (lambda talk: talk.with_params(background=True), "background is no parameter; use HTTPTransport"),
         (lambda talk: talk.with_params(previous_response_id="x"), "previous_response_id is no parameter"),
         (lambda talk: talk.with_params(transport="pigeon"), "transport must be one of"),
         (lambda talk: talk.with_model(""), "model must be a non-empty str"),

@@ -27,6 +27,7 @@ LATER = (
     "urllib.request",
     "email",
     "random",
+    "orjson",
 )
 NEVER = ("websockets", "trustme", "pytest", "responses_ws.testing", "responses_ws._transport.ws")
 

@@ -34,13 +34,19 @@ def _scan_message(payload: bytes) -> Any:
     return value if end == len(message) else None
 
 
-_loads: Callable[[bytes], Any]
-try:
-    import orjson
-except ImportError:
-    _loads = _scan_message
-else:
-    _loads = orjson.loads
+def _choose(payload: bytes) -> Any:
+    """The first message decides, and not the import: orjson brings a tenth of what this package takes."""
+    global _loads  # noqa: PLW0603 - chosen once, and the same whoever chooses
+    try:
+        import orjson
+    except ImportError:
+        _loads = _scan_message
+    else:
+        _loads = orjson.loads
+    return _loads(payload)
+
+
+_loads: Callable[[bytes], Any] = _choose
 
 
 def parse(payload: bytes) -> Event:
