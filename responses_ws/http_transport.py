@@ -390,8 +390,9 @@ class HTTPTransport:
     ) -> Event:
         """Ask about a stored response; the JSON of the answer."""
         check_type("response_id", response_id, str)
-        if not response_id:
-            raise ConfigurationError("response_id is empty")
+        # Dots are left as they are by quote(), and an address is cleared of them on the way.
+        if not response_id or response_id in (".", "..") or not response_id.isprintable():
+            raise ConfigurationError("response_id is empty, or no name of a response")
         self._check_process()
         self._settle()
         path = f"/{quote(response_id, safe='')}{suffix}"

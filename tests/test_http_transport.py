@@ -1057,7 +1057,7 @@ def test_a_background_response_that_failed_is_an_error(server: ScriptedServer) -
     assert caught.value.partial is not None
 
 
-@pytest.mark.parametrize("response_id", ["", None, 7])
+@pytest.mark.parametrize("response_id", ["", None, 7, ".", "..", "half \ud800", "line\nbreak"])
 def test_an_id_that_is_none(response_id: Any) -> None:
     """Nothing is asked."""
     with pytest.raises(ConfigurationError, match="response_id"):
@@ -1106,3 +1106,33 @@ def test_stored_responses_can_be_asked_about_while_another_runs(server: Scripted
         assert Task(lambda: http_transport.retrieve("resp_0")).result().response_id == "resp_0"
         server.open("go")
         assert stream.message.content == "one"
+
+
+# -- interim answers
+
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+
+def test_an_interim_answer_is_not_the_answer(server: ScriptedServer) -> None:
+    """Taken for it, it would leave the answer to the next request on the connection."""
+    server.connection(
+        expect(input="one"),
+        raw(HINT + b"HTTP/1.1 100 Continue\r\n\r\n" + HINT),
+        send(*answer("resp_1", "one")),
+        expect(input="two"),
+        send(*answer("resp_2", "two")),
+    )
+    with transport(server) as http_transport:
+        for text in ("one", "two"):
+            assert http_transport.create_response(model="m", input=text).content == text
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints"])
+def test_interim_answers_without_end_are_no_answer(server: ScriptedServer, status: bytes) -> None:
+    """They are given up, however fast they come."""
+    server.connection(expect(), optional(raw(b"HTTP/1.1 %b\r\n\r\n" % status * 100_000)), expect_gone())
+    with transport(server) as http_transport:
+        error = failure(http_transport)
+    assert isinstance(error, ProtocolError)
+    assert error.delivery is Delivery.UNKNOWN

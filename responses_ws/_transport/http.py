@@ -6,6 +6,7 @@ sockets are opened as those of WebSockets are: proxies, authorities and client c
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 import weakref
@@ -26,6 +27,9 @@ IDLE_SECONDS = 50.0
 """After so long a connection is not used again. Servers and proxies end theirs after a minute or so, and of a
 request that meets that end nobody can say whether it was run."""
 MARGIN_SECONDS = 1.0
+
+SWITCHING = 101
+MOST_INTERIM = 16
 
 
 class Line:
@@ -87,8 +91,25 @@ def _idle_seconds(keep_alive: str) -> float:
     return IDLE_SECONDS
 
 
+class _Response(http.client.HTTPResponse):
+    """Passes over every interim answer (RFC 9110, 15.2); http.client knows 100 alone.
+
+    What was taken for the answer would leave the answer itself to the next request.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MOST_INTERIM):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 100 <= found[1] < 200 or found[1] == SWITCHING:
+                return found
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"{MOST_INTERIM} interim answers and no final one")
+
+
 class _Connection(urllib3.connection.HTTPConnection):
     """urllib3's connection, plain for every scheme: TLS is the socket's own affair."""
+
+    response_class = _Response
 
     def __init__(self, *args: Any, line: Line, **options: Any) -> None:
         super().__init__(*args, **options)
