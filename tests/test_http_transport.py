@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import responses as mocked
@@ -350,6 +350,8 @@ def test_a_connection_that_the_server_has_closed_is_replaced(server: ScriptedSer
     server.connection(expect(), send(*answer("resp_2", "two")))
     with transport(server) as http_transport:
         http_transport.create_response(**ASK)
+        running = cast(_http_call.HttpCall, http_transport._running)
+        until(running._exchange.release)
         until(lambda: _readable(http_transport))
         assert http_transport.create_response(**ASK).content == "two"
 
