@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from responses_ws.errors import ConnectionError, ResponseCancelled, ResponsesWSError, bare
-from responses_ws.messages import Chunk, Message, Steer
+from responses_ws.messages import Chunk, Message, Steer, check_seconds
 
 if TYPE_CHECKING:
     from responses_ws.stream import ResponseStream
 
 __all__ = ["ChatStream", "Turn"]
+
+SILENCE = (None,)
 
 
 class Turn:
@@ -21,11 +23,13 @@ class Turn:
 
     :param wake: wakes what waits for tools.
     :ivar response: the response that is running, or None.
+    :ivar heartbeat: seconds of silence after which the thread wants to be let out for a moment, or None.
     :ivar over: another thread may use the chat.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.response: ResponseStream | None = None
+        self.heartbeat: float | None = None
         self.cancelled = False
         self.over = False
         self._wake = wake
@@ -68,7 +72,7 @@ class ChatStream:
     One thread iterates; :meth:`cancel` and :meth:`close` may be called from any thread.
     """
 
-    def __init__(self, rounds: Generator[Chunk, None, Message], turn: Turn) -> None:
+    def __init__(self, rounds: Generator[Chunk | None, None, Message], turn: Turn) -> None:
         self._rounds = rounds
         self._turn = turn
         self._inside = (
@@ -83,10 +87,33 @@ class ChatStream:
 
         Raises what :meth:`Chat.ask` raises.
         """
+        return self.chunks()
+
+    @overload
+    def chunks(self, *, heartbeat: None = None) -> Iterator[Chunk]: ...
+
+    @overload
+    def chunks(self, *, heartbeat: float) -> Iterator[Chunk | None]: ...
+
+    def chunks(self, *, heartbeat: float | None = None) -> Iterator[Chunk | None]:
+        """The chunks that were not seen yet, and None whenever there was none for a while.
+
+        See :meth:`ResponseStream.chunks`. Tools that run are silence too; connecting and the hook that
+        approves calls are not interrupted by it.
+
+        :param heartbeat: seconds of silence before each None; None never gives one, as iterating does.
+
+        Raises what iterating raises; :class:`ConfigurationError` for a heartbeat that cannot be waited.
+        """
+        return self._chunks(check_seconds("heartbeat", heartbeat))
+
+    def _chunks(self, heartbeat: float | None) -> Iterator[Chunk | None]:
         try:
             self._check()
-            while (chunk := self._next()) is not None:
-                yield chunk
+            self._turn.heartbeat = heartbeat
+            while found := self._next():
+                if found != SILENCE or heartbeat is not None:  # another loop may have wanted it
+                    yield from found
         except ResponsesWSError as error:
             self._error = bare(error)
             raise
@@ -162,17 +189,17 @@ class ChatStream:
         state = "completed" if self._message is not None else "closed" if self._left_by else "running"
         return f"<ChatStream {state}>"
 
-    def _next(self) -> Chunk | None:
-        """The next chunk; None after the last, and when this thread has left."""
+    def _next(self) -> tuple[Chunk | None, ...]:
+        """The next chunk; nothing after the last, and when this thread has left."""
         with self._inside:
             if self._is_over():  # asked in here: another thread may leave at any other moment
-                return None
+                return ()
             try:
-                return next(self._rounds)
+                return (next(self._rounds),)
             except StopIteration as end:
                 self._message = end.value
                 self._turn.end()
-                return None
+                return ()
 
     def _is_over(self) -> bool:
         if self._left_by is threading.current_thread():

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation"]
 
-Steps = Generator[Chunk, None, Message]
-"""Responses and what comes between them, as their chunks; it returns the last message."""
+Steps = Generator[Chunk | None, None, Message]
+"""Responses and what comes between them, as their chunks and heartbeats; it returns the last message."""
 
 
 class Conversation:
@@ -183,7 +183,7 @@ class Conversation:
     def _step(self, turn: Turn, options: ChatOptions, response: ResponseStream | None) -> Steps:
         """One response: the one that is running, or a new one after the tools."""
         if response is None:
-            self._loop.run(options, turn.check)
+            yield from self._loop.run(options, turn.check, turn.heartbeat)
             if self._loop.left() or not self._loop.unsent():
                 return self._last_message()
             response = self._respond(turn, options, [])
@@ -206,8 +206,8 @@ class Conversation:
         before, answered = self.ledger.items, list(self._loop.waiting())
         try:
             with response:
-                for chunk in response:
-                    call = announced.feed(chunk.raw) if options.eager_tools else None
+                for chunk in response.chunks(heartbeat=turn.heartbeat):
+                    call = announced.feed(chunk.raw) if chunk and options.eager_tools else None
                     if call is not None:
                         self._loop.start(call, options)
                     yield chunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -78,10 +78,14 @@ class ToolLoop:
         if tool is not None and len(self._runner.running) < options.limits.max_parallel:
             self._runner.start(call, tool, options.limits.timeout_per_tool)
 
-    def run(self, options: ChatOptions, check: Callable[[], None]) -> None:
+    def run(
+        self, options: ChatOptions, check: Callable[[], None], heartbeat: float | None = None
+    ) -> Iterator[None]:
         """Answer all that is to be answered here: ask for approval, then run the tools.
 
         :param check: raises to end it.
+        :param heartbeat: seconds between two times that the caller gets a word while tools run; None means
+            never.
 
         Raises what the approval hook raises, and :class:`ToolError` for a tool that is to raise.
         """
@@ -98,8 +102,12 @@ class ToolLoop:
             else:
                 ready.append((approved, tool))
         limits = options.limits
-        self._runner.run(
-            ready, max_parallel=limits.max_parallel, seconds=limits.timeout_per_tool, check=check
+        yield from self._runner.run(
+            ready,
+            max_parallel=limits.max_parallel,
+            seconds=limits.timeout_per_tool,
+            check=check,
+            heartbeat=heartbeat,
         )
 
     def prune(self) -> None:

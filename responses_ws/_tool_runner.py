@@ -6,7 +6,7 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from responses_ws._call import wait_for
@@ -89,23 +89,30 @@ class ToolRunner:
         max_parallel: int,
         seconds: float | None,
         check: Callable[[], None],
-    ) -> None:
+        heartbeat: float | None = None,
+    ) -> Iterator[None]:
         """Run the calls that were not started before, and wait until every one has its answer.
 
         A tool that takes too long is left behind, with an answer that says so. When this is interrupted, by
-        Ctrl-C or by ``check``, the rest gets such answers too, so that the conversation can go on.
+        Ctrl-C, ``check`` or its own close, the rest gets such answers too, so that the conversation can go
+        on.
 
         :param check: called at each wake; raises to end the waiting.
+        :param heartbeat: seconds between two times that the caller gets a word; None means never.
 
         Raises the first error, in the order of the calls, of a tool that is to raise, after all have ended.
         """
         waiting = deque(calls)
+        beat = Deadline(heartbeat)
         try:
             while waiting or self.running:
                 check()
                 while waiting and len(self.running) < max_parallel:
                     self.start(*waiting.popleft(), seconds)
-                self._wait()
+                self._wait(beat)
+                if beat.expired:
+                    yield
+                    beat = Deadline(heartbeat)
         except BaseException:
             self._give_up([call for call, _ in waiting])
             raise
@@ -130,11 +137,12 @@ class ToolRunner:
         for run in self.running:
             self._fail(run.call, INTERRUPTED)
 
-    def _wait(self) -> None:
-        """Wait until a run ends, or has taken too long, or someone wakes."""
+    def _wait(self, beat: Deadline) -> None:
+        """Wait until a run ends, or has taken too long, or someone wakes, or the beat is due."""
         running = self.running
         left = [run.deadline.remaining() for run in running]
-        ended = wait_for(self._ended, min((seconds for seconds in left if seconds is not None), default=None))
+        shortest = min((seconds for seconds in left if seconds is not None), default=None)
+        ended = wait_for(self._ended, beat.remaining(shortest))
         if ended in running:
             self._take(ended)
         for run in self.running:

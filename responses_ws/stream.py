@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
 from responses_ws._source import Batch, End, Source
@@ -20,7 +20,7 @@ from responses_ws.errors import (
     bare,
     with_context,
 )
-from responses_ws.messages import Chunk, Message, Steer
+from responses_ws.messages import Chunk, Message, Steer, check_seconds
 from responses_ws.streaming import StreamAccumulator, build_chunk
 
 __all__ = ["ResponseStream"]
@@ -71,7 +71,29 @@ class ResponseStream:
         connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
         :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
         """
+        return self.chunks()
+
+    @overload
+    def chunks(self, *, heartbeat: None = None) -> Iterator[Chunk]: ...
+
+    @overload
+    def chunks(self, *, heartbeat: float) -> Iterator[Chunk | None]: ...
+
+    def chunks(self, *, heartbeat: float | None = None) -> Iterator[Chunk | None]:
+        """The chunks that were not seen yet, and None whenever there was none for a while.
+
+        For a caller who has something to do meanwhile, such as to see whether its own client is still there.
+        What is between two responses (a pause before another attempt) is silence too.
+
+        :param heartbeat: seconds of silence before each None; None never gives one, as iterating does.
+
+        Raises what iterating raises; :class:`ConfigurationError` for a heartbeat that cannot be waited.
+        """
+        return self._chunks(check_seconds("heartbeat", heartbeat))
+
+    def _chunks(self, heartbeat: float | None) -> Iterator[Chunk | None]:
         source, add = self._source, self._accumulator.add
+        silence = Deadline(heartbeat)
         try:
             self._check_not_left()
             while True:
@@ -86,7 +108,11 @@ class ResponseStream:
                 if self._terminal is not None:
                     yield self._finish(self._terminal)
                     return
-                self._fetch()
+                if not self._fetch(silence):
+                    if not silence.expired:
+                        continue
+                    yield None
+                silence = Deadline(heartbeat)
         except ResponsesWSError as error:
             self._error = bare(error)
             raise
@@ -175,17 +201,18 @@ class ResponseStream:
 
     # -- the next events
 
-    def _fetch(self) -> None:
-        """Wait for the next events, until a clock runs out."""
-        found = self._source.next(self._patience())
+    def _fetch(self, silence: Deadline) -> bool:
+        """Wait for the next events, until a clock runs out or it was silent so long; whether any came."""
+        found = self._source.next(silence.remaining(self._patience()))
         if isinstance(found, Batch):
             self._events = iter(found.events)
             self._terminal = found.terminal
-        elif isinstance(found, End):
+            return True
+        if isinstance(found, End):
             self._settle_superseded()
             raise with_context(found.cause, **(self._context() | {"delivery": found.delivery}))
-        else:
-            self._check_clocks()
+        self._check_clocks()
+        return False
 
     def _patience(self) -> float | None:
         """Seconds until the first of the clocks runs out."""

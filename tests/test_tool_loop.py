@@ -52,6 +52,11 @@ def go_on() -> None:
     """The check of a loop that nobody ends."""
 
 
+def run(calls: ToolLoop, options: ChatOptions, check: Any) -> None:
+    """To the end, without a heartbeat."""
+    assert list(calls.run(options, check)) == []
+
+
 def outputs(of: ToolLoop) -> list[str]:
     return [item["output"] for item in of.unsent()]
 
@@ -81,7 +86,7 @@ def test_calls_run_in_parallel_and_answer_in_order():
         return f"output {number}"
 
     calls = loop(*(call(number, arguments=f'{{"number": {number}}}') for number in range(3)))
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
     assert calls.unsent() == [
         {"type": "function_call_output", "call_id": f"call_{number}", "output": f"output {number}"}
         for number in range(3)
@@ -102,7 +107,7 @@ def test_no_more_than_max_parallel_run_at_once(most):
         return "done"
 
     calls = loop(*(call(number) for number in range(6)))
-    calls.run(options(work, max_parallel=most), go_on)
+    run(calls, options(work, max_parallel=most), go_on)
     assert outputs(calls) == ["done"] * 6
     assert max(highest) <= most
 
@@ -120,8 +125,8 @@ def test_a_call_is_made_once():
     [waiting] = calls.todo(options(work))
     calls.start(waiting, options(work))
     calls.start(waiting, options(work))
-    calls.run(options(work), go_on)
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
+    run(calls, options(work), go_on)
     assert (outputs(calls), made) == (["done"], [1])
 
 
@@ -133,7 +138,7 @@ def test_a_custom_tool_gets_the_text():
         return text.upper()
 
     calls = loop(call(1, "shout", "free text", "custom_tool_call"))
-    calls.run(options(shout), go_on)
+    run(calls, options(shout), go_on)
     assert calls.unsent() == [{"type": "custom_tool_call_output", "call_id": "call_1", "output": "FREE TEXT"}]
 
 
@@ -147,14 +152,14 @@ def test_context_variables_reach_the_tool():
         return variable.get()
 
     calls = loop(call(1))
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
     assert outputs(calls) == ["of the caller"]
 
 
 def test_a_tool_that_nobody_knows_is_reported():
     """The model can choose another."""
     calls = loop(call(1, "unheard"))
-    calls.run(options(), go_on)
+    run(calls, options(), go_on)
     assert outputs(calls) == ["Error: there is no tool of the name 'unheard'"]
 
 
@@ -173,7 +178,7 @@ def test_an_exception_becomes_the_output():
         return "done"
 
     calls = loop(call(1), call(2, "other"))
-    calls.run(options(work, other), go_on)
+    run(calls, options(work, other), go_on)
     assert outputs(calls) == ["Error: work raised ValueError: no such city", "done"]
 
 
@@ -193,7 +198,7 @@ def test_a_tool_may_raise_to_the_caller():
 
     calls = loop(call(1, "first"), call(2, "second"), call(3, "second"))
     with pytest.raises(ToolError, match="first raised ValueError: one") as caught:
-        calls.run(options(first, second), go_on)
+        run(calls, options(first, second), go_on)
     assert (caught.value.tool, caught.value.call_id) == ("first", "call_1")
     assert isinstance(caught.value.__cause__, ValueError)
     assert outputs(calls) == [
@@ -201,7 +206,7 @@ def test_a_tool_may_raise_to_the_caller():
         "Error: second raised ValueError: two",
         "Error: second raised ValueError: two",
     ]
-    calls.run(options(first, second), go_on)  # raised once, answered: nothing more to do
+    run(calls, options(first, second), go_on)  # raised once, answered: nothing more to do
 
 
 def test_a_tool_may_end_the_program():
@@ -213,7 +218,7 @@ def test_a_tool_may_end_the_program():
 
     calls = loop(call(1))
     with pytest.raises(SystemExit):
-        calls.run(options(work), go_on)
+        run(calls, options(work), go_on)
     assert not calls.left()
 
 
@@ -233,11 +238,11 @@ def test_a_tool_that_takes_too_long_is_left_behind(released):
         return "done"
 
     calls = loop(call(1, "hang"), call(2))
-    calls.run(options(hang, work, max_parallel=1, timeout_per_tool=SECONDS), go_on)
+    run(calls, options(hang, work, max_parallel=1, timeout_per_tool=SECONDS), go_on)
     assert outputs(calls) == ["Error: the call took longer than 0.05 seconds", "done"]
     released.set()
     until(lambda: not [thread for thread in threading.enumerate() if "hang" in thread.name])
-    calls.run(options(hang, work), go_on)
+    run(calls, options(hang, work), go_on)
     assert outputs(calls)[0] == "Error: the call took longer than 0.05 seconds"
 
 
@@ -250,7 +255,7 @@ def test_the_timeout_of_the_loop_is_for_tools_without_their_own(released):
         return "late"
 
     calls = loop(call(1))
-    calls.run(options(work, timeout_per_tool=0.05), go_on)
+    run(calls, options(work, timeout_per_tool=0.05), go_on)
     assert outputs(calls) == ["Error: the call took longer than 0.05 seconds"]
 
 
@@ -270,7 +275,7 @@ def test_a_tool_that_hangs_does_not_hold_the_process():
         call = {"type": "function_call", "call_id": "call_1", "name": "work", "arguments": "{}"}
         calls = ToolLoop(Ledger([call]))
         options = ChatOptions("m", toolbox=Toolbox([work]), limits=ToolLimits(timeout_per_tool=0.05))
-        calls.run(options, lambda: None)
+        list(calls.run(options, lambda: None))
         print(calls.unsent()[0]["output"])
     """
     done = subprocess.run(  # noqa: S603
@@ -308,7 +313,7 @@ def test_an_interrupt_answers_what_is_open(released):
 
     killer = Task(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        calls.run(options(work, hang, max_parallel=1), go_on)
+        run(calls, options(work, hang, max_parallel=1), go_on)
     killer.result()
     assert outputs(calls) == [
         "done",
@@ -333,7 +338,7 @@ def test_the_check_ends_the_waiting(released):
             raise ResponseCancelled("told to")
 
     calls = loop(call(1, "hang"))
-    running = Task(calls.run, options(hang), check)
+    running = Task(run, calls, options(hang), check)
     assert hanging.wait(SECONDS)
     ended.set()
     calls.wake()
@@ -368,7 +373,7 @@ def test_a_call_needs_its_approval(said, output):
         return said
 
     calls = loop(call(1))
-    calls.run(options(work, approve=approve), go_on)
+    run(calls, options(work, approve=approve), go_on)
     assert outputs(calls) == [output]
     assert (seen, asked_in) == ([("call_1", "work", "{}")], [threading.current_thread()])
 
@@ -386,7 +391,7 @@ def test_an_mcp_approval_is_answered_by_the_same_hook(said, response):
         return said
 
     calls = loop(approval(1))
-    calls.run(options(approve=approve), go_on)
+    run(calls, options(approve=approve), go_on)
     answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", **response}
     assert calls.unsent() == [answer]
     assert seen == [("mcp_approval_request", "files", "delete")]
@@ -395,7 +400,7 @@ def test_an_mcp_approval_is_answered_by_the_same_hook(said, response):
 def test_without_a_hook_an_mcp_approval_is_left_to_the_caller():
     """Nobody else may give it."""
     calls = loop(approval(1))
-    calls.run(options(), go_on)
+    run(calls, options(), go_on)
     assert (calls.unsent(), calls.left(), calls.todo(options())) == ([], True, [])
 
 
@@ -410,7 +415,7 @@ def test_a_hook_that_says_nothing_approves_nothing(said, item):
     """A forgotten return is an error; the call stays open, to be asked about again."""
     calls = loop(item)
     with pytest.raises(ConfigurationError, match=f"approve must return .*, not {type(said).__name__}"):
-        calls.run(options(nothing, approve=lambda wanted: said), go_on)
+        run(calls, options(nothing, approve=lambda wanted: said), go_on)
     assert calls.left()
 
 
@@ -418,7 +423,7 @@ def test_the_call_of_a_server_cannot_be_edited():
     """Only allowed or refused."""
     calls = loop(approval(1))
     with pytest.raises(ConfigurationError, match="approve cannot edit"):
-        calls.run(options(approve=lambda wanted: wanted), go_on)
+        run(calls, options(approve=lambda wanted: wanted), go_on)
 
 
 def test_an_error_of_the_hook_leaves_the_call_open():
@@ -440,9 +445,9 @@ def test_an_error_of_the_hook_leaves_the_call_open():
 
     calls = loop(call(1), call(2))
     with pytest.raises(RuntimeError, match="of the hook"):
-        calls.run(options(work, approve=approve), go_on)
+        run(calls, options(work, approve=approve), go_on)
     assert (made, calls.left()) == ([], True)
-    calls.run(options(work, approve=approve), go_on)
+    run(calls, options(work, approve=approve), go_on)
     assert outputs(calls) == ["Error: the user refused the call", "done"]
 
 
@@ -466,7 +471,7 @@ def test_calls_of_tools_that_are_only_defined_are_the_callers():
     )
     offered = options(work, outside, inside)
     assert [wanted.id for wanted in calls.todo(offered)] == ["call_1"]
-    calls.run(offered, go_on)
+    run(calls, offered, go_on)
     assert (outputs(calls), calls.left()) == (["done"], True)
 
 
@@ -498,7 +503,7 @@ def test_the_output_for_a_program_goes_to_that_program():
     program = {"type": "program", "caller_id": "call_9"}
     calls = loop({**call(1), "caller": program}, {**call(2), "caller": {"type": "direct"}})
     assert [item.get("caller") for item in calls.answers_for([], options(work))] == [program, None]
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
     assert [item.get("caller") for item in calls.unsent()] == [program, None]
 
 
@@ -525,11 +530,11 @@ def test_a_later_call_of_the_same_id_is_another_call():
 
     ledger = Ledger([call(1, arguments='{"number": 1}')])
     calls = ToolLoop(ledger)
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
     answered = list(calls.waiting())
     ledger.append(*calls.unsent(), call(1, arguments='{"number": 2}'))
     calls.forget(answered)
-    calls.run(options(work), go_on)
+    run(calls, options(work), go_on)
     assert (made, outputs(calls)) == ([1, 2], ["done 2"])
 
 

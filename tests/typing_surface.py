@@ -145,6 +145,8 @@ def stream_chunks(ws: WebSocket) -> Message:
             assert_type(chunk.tool_calls, dict[str, ToolCall] | None)
             assert_type(chunk.raw, dict[str, Any])
         assert_type(iter(stream), Iterator[Chunk])
+        assert_type(stream.chunks(), Iterator[Chunk])
+        assert_type(stream.chunks(heartbeat=15), Iterator[Chunk | None])
         assert_type(stream.text, Iterator[str])
         stream.cancel()
         stream.close()
