@@ -41,7 +41,7 @@ BY_NAME = {"ChatStream", "Endpoint", "Retry", "Schema"}
 MODULES = sorted(
     ["responses_ws", *(found.name for found in pkgutil.walk_packages(responses_ws.__path__, "responses_ws."))]
 )
-EMPTY = {"responses_ws._core", "responses_ws._transport"}
+EMPTY = {"responses_ws._core", "responses_ws._transport", "responses_ws.contrib"}
 """Packages that are nothing but a place."""
 
 

@@ -13,6 +13,7 @@ import pytest
 
 PACKAGE = "responses_ws"
 TESTING = f"{PACKAGE}.testing"
+CONTRIB = f"{PACKAGE}.contrib"
 ROOT = Path(__file__).parent.parent / PACKAGE
 
 LEVELS = {
@@ -51,6 +52,7 @@ LEVELS = {
     f"{PACKAGE}._usage": 4,
     f"{PACKAGE}._recovery": 5,
     f"{PACKAGE}.session": 5,
+    f"{PACKAGE}.contrib": 7,
     f"{PACKAGE}": 5,
 }
 """The level of each module, and of each package for all modules in it."""
@@ -62,8 +64,14 @@ HOMES = {
 }
 """What only these modules may import: one file knows each library, and no test sees an import by name."""
 
-EXTRAS = ("websockets", "trustme", "pytest")
-"""What only the testing package may import."""
+EXTRAS = {
+    "websockets": TESTING,
+    "trustme": TESTING,
+    "pytest": TESTING,
+    "django": f"{CONTRIB}.django",
+    "flask": f"{CONTRIB}.flask",
+}
+"""What only these packages and modules may import."""
 
 PATCHABLE = ("threading", "queue", "socket", "ssl")
 """Used through the module only, so that gevent can put its own in place."""
@@ -208,6 +216,8 @@ def import_faults(source: Source, modules: Mapping[str, Source]) -> Iterator[str
             yield f"{where}, which is not known"
         elif within(target, TESTING) and not within(source.module, TESTING):
             yield f"{where}, which is for tests"
+        elif within(target, CONTRIB) and not within(source.module, CONTRIB):
+            yield f"{where}, which is for frameworks"
         elif other > own:
             yield f"{where}, which is above it"
         elif other == own and not siblings(source, target):
@@ -225,8 +235,9 @@ def library_faults(source: Source) -> Iterator[str]:
         for library, homes in HOMES.items():
             if within(name, library) and source.module not in homes:
                 yield f"{where} imports {library}, which only {', '.join(homes)} may"
-        if any(within(name, extra) for extra in EXTRAS) and not within(source.module, TESTING):
-            yield f"{where} imports {name}, which belongs to an extra"
+        for extra, home in EXTRAS.items():
+            if within(name, extra) and not within(source.module, home):
+                yield f"{where} imports {name}, which belongs to an extra"
     for name, line in source.taken_from:
         if name in PATCHABLE:
             yield f"{source.module}:{line} takes names from {name}"
@@ -288,7 +299,7 @@ def test_each_library_has_its_home(library: str) -> None:
 
 def check(**texts: str) -> list[str]:
     """The faults of modules given as text; ``_core__x`` stands for ``responses_ws._core.x``."""
-    packages = {"_core": "", "_transport": "", "testing": ""}
+    packages = {"_core": "", "_transport": "", "contrib": "", "testing": ""}
     sources = [Source(PACKAGE, is_package=True)]
     for name, text in {**packages, **texts}.items():
         module = f"{PACKAGE}.{name.replace('__', '.', 1)}"
@@ -330,6 +341,8 @@ def check(**texts: str) -> list[str]:
         {"testing__x": "from responses_ws.testing.y import z", "testing__y": ""},
         {"testing__x": "from responses_ws.testing import y", "testing": "", "testing__y": ""},
         {"testing____main__": "print('serving')"},
+        {"contrib__flask": "import flask\nfrom responses_ws.contrib.sse import x", "contrib__sse": ""},
+        {"contrib__sse": "from responses_ws.chat import Chat", "chat": ""},
         {"_core__x": "blueprint = time = 1\nself.time.sleep(time.sleep, queue)"},
     ],
 )
@@ -383,6 +396,9 @@ def test_what_is_allowed(texts: dict[str, str]) -> None:
         ({"websocket": "def f():\n    import requests.utils"}, "imports requests"),
         ({"websocket": "import importlib"}, "imports importlib"),
         ({"websocket": "from websockets.frames import Frame"}, "belongs to an extra"),
+        ({"websocket": "import flask"}, "belongs to an extra"),
+        ({"contrib__flask": "import flask\nfrom django.conf import settings"}, "belongs to an extra"),
+        ({"chat": "from responses_ws.contrib import flask", "contrib__flask": ""}, "is for frameworks"),
         ({"_link": "from threading import Thread"}, "takes names from threading"),
         ({"_link": "def f():\n    from queue import Queue"}, "takes names from queue"),
         ({"_transport__ws": "from socket import socket"}, "takes names from socket"),

@@ -8,7 +8,7 @@ from typing import Any
 from responses_ws._core.fields import mappings, printable, text
 from responses_ws.messages import ToolCall
 
-__all__ = ["Item", "all_annotations", "answer", "reasoning", "refusal", "tool_call", "tool_calls"]
+__all__ = ["CALLS", "Item", "all_annotations", "answer", "reasoning", "refusal", "tool_call", "tool_calls"]
 
 Item = dict[str, Any]
 
