@@ -11,6 +11,7 @@ from responses_ws.errors import ConnectionError, ResponseCancelled, ResponsesWSE
 from responses_ws.messages import Chunk, Message, Steer, check_seconds
 
 if TYPE_CHECKING:
+    from responses_ws._source import Cancellable
     from responses_ws.stream import ResponseStream
 
 __all__ = ["ChatStream", "Turn"]
@@ -33,12 +34,22 @@ class Turn:
         self.cancelled = False
         self.over = False
         self._wake = wake
+        self._running: Cancellable | None = None
 
     def follow(self, response: ResponseStream) -> None:
         """A response begins; it has not connected yet."""
         self.response = response
+        self.hold(response)
+
+    def hold(self, running: Cancellable) -> None:
+        """A request begins, which ends with this turn."""
+        self._running = running
         if self.cancelled:
-            response.cancel()
+            running.cancel()
+
+    def rest(self) -> None:
+        """Nothing is running for now."""
+        self.response = self._running = None
 
     def cancel(self) -> None:
         """End it: the thread that waits gets :class:`ResponseCancelled`. From any thread."""
@@ -58,9 +69,9 @@ class Turn:
         self.over = True
 
     def _leave(self) -> None:
-        response = self.response
-        if response is not None:
-            response.cancel()
+        running = self._running
+        if running is not None:
+            running.cancel()
 
 
 class ChatStream:

@@ -75,11 +75,6 @@ class Conversation:
         return copy.deepcopy([*self.ledger.items, *self._loop.unsent()])
 
     @property
-    def unsent(self) -> list[Item]:
-        """Answers to open calls."""
-        return self._loop.unsent()
-
-    @property
     def waiting(self) -> bool:
         """Whether a call or an approval has no answer in the ledger."""
         return bool(self._loop.waiting())
@@ -107,24 +102,38 @@ class Conversation:
         if turn is not None:
             turn.cancel()
 
+    def copied(self, options: ChatOptions) -> tuple[Ledger, list[Item]]:
+        """The history for a copy, and the answers of its open calls; of one moment, from any thread.
+
+        A call that is being made here is answered there, so that nobody makes it again.
+        """
+        self._check_process()
+        while True:
+            latest, ledger = self._turn, self.ledger.fork()
+            turn = latest()
+            answers = self._loop.copied(options, in_use=turn is not None and not turn.over)
+            if self._turn is latest and self.ledger.items is ledger.items:
+                return ledger, answers
+
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[Turn]:
         """Nobody else uses it meanwhile. Raises :class:`ConcurrencyError` when somebody does."""
         turn = self._take()
         try:
-            yield
+            yield turn
         finally:
             turn.end()
 
     def compact(self, options: ChatOptions) -> None:
         """Let the service shorten the history."""
-        with self.alone():
+        with self.alone() as turn:
             if self.waiting:
                 raise ConfigurationError("compact: calls wait for their outputs; run_tools() first")
             if not self.ledger.items:
                 return
             payload = options.to_compact(self.ledger.step((), {}).request(None, Form.WHOLE).payload["input"])
-            self.ledger.replace(self.session.compact(payload, on_usage=self._counter()).output)
+            made = self.session.compact(payload, on_usage=self._counter(), on_begin=turn.hold)
+            self.ledger.replace(made.output)
 
     # -- inside
 
@@ -134,10 +143,13 @@ class Conversation:
         # Weak, so that whatever an interrupt leaves behind at any moment holds nobody up.
         self._turn: Callable[[], Turn | None] = lambda: None
 
-    def _take(self) -> Turn:
+    def _check_process(self) -> None:
         if self._pid != os.getpid():  # a forked child: whoever was at it is not here
             self._begin_alone()
             self._loop.orphan()
+
+    def _take(self) -> Turn:
+        self._check_process()
         if self.closed:
             raise ConnectionError("the chat is closed")
         turn = Turn(self._loop.wake)
@@ -213,7 +225,7 @@ class Conversation:
                     yield chunk
             return response.message
         finally:
-            turn.response = None
+            turn.rest()
             if self.ledger.items is not before:
                 self._loop.forget(answered)
 

@@ -11,11 +11,51 @@ from responses_ws._http_call import HttpCall
 from responses_ws._process import connecting, watch
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import ConnectionError, ResponseCancelled
 
 if TYPE_CHECKING:
     from responses_ws._transport.http_exchange import Exchange, HttpClient
 
-__all__ = ["HttpLine"]
+__all__ = ["HttpLine", "HttpRequest"]
+
+
+class HttpRequest:
+    """A request that is no response. One thread calls :meth:`answer`; :meth:`cancel` may come from any.
+
+    :param max_bytes: of the answer; None means no limit.
+    """
+
+    def __init__(self, exchange: Exchange, method: str, url: str, *, max_bytes: int | None) -> None:
+        self._exchange = exchange
+        self._method = method
+        self._url = url
+        self._max_bytes = max_bytes
+        self._cancelled = False
+
+    def answer(self) -> Event:
+        """Send it and wait for its JSON; an empty answer is an empty object.
+
+        Raises :class:`ConnectionError`, the :class:`ResponseError` that a status stands for, and
+        :class:`ResponseCancelled`.
+        """
+        exchange = self._exchange
+        try:
+            exchange.open(self._method, self._url)
+            answer = exchange.read_all(self._max_bytes)
+        except BaseException as error:
+            exchange.abort()
+            exchange.close()
+            if self._cancelled and isinstance(error, ConnectionError):
+                raise ResponseCancelled("the request was cancelled", delivery=exchange.delivery) from None
+            raise
+        if not exchange.release():
+            exchange.close()
+        return parse(answer) if answer.strip() else {}
+
+    def cancel(self) -> None:
+        """End it, whatever it is doing. Takes no lock."""
+        self._cancelled = True
+        self._exchange.abort()
 
 
 class HttpLine:
@@ -47,25 +87,18 @@ class HttpLine:
         *,
         body: bytes = b"",
         deadline: Deadline,
-    ) -> Event:
-        """Make a request that is answered as JSON; an empty answer is an empty object.
+    ) -> HttpRequest:
+        """A request that is answered as JSON, for :meth:`HttpRequest.answer` to send.
 
         :param path: what follows ``/responses`` in the address, quoted.
         :param body: JSON, or nothing.
-
-        Raises :class:`ConnectionError`, and the :class:`ResponseError` that a status stands for.
         """
-        exchange = self._exchange(body, deadline)
-        try:
-            exchange.open(method, self._url(path, query))
-            answer = exchange.read_all(self._settings.limits.max_message_bytes)
-        except BaseException:
-            exchange.abort()
-            exchange.close()
-            raise
-        if not exchange.release():
-            exchange.close()
-        return parse(answer) if answer.strip() else {}
+        return HttpRequest(
+            self._exchange(body, deadline),
+            method,
+            self._url(path, query),
+            max_bytes=self._settings.limits.max_message_bytes,
+        )
 
     def close(self) -> None:
         """Close the connections at rest."""

@@ -6,10 +6,9 @@ import collections
 from collections.abc import Mapping
 from typing import Any
 
-from responses_ws._core.events import Event
 from responses_ws._core.request import encode_http
 from responses_ws._http_call import HttpCall
-from responses_ws._http_line import HttpLine
+from responses_ws._http_line import HttpLine, HttpRequest
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import Deadline
 
@@ -31,8 +30,8 @@ class HttpRoute:
         self._calls.append(call)
         return call
 
-    def post(self, path: str, body: bytes, deadline: Deadline) -> Event:
-        """Make a request that is no response; see :meth:`HttpLine.request`."""
+    def post(self, path: str, body: bytes, deadline: Deadline) -> HttpRequest:
+        """A request that is no response; see :meth:`HttpLine.request`."""
         return self._line.request("POST", path, body=body, deadline=deadline)
 
     def close(self) -> None:

@@ -7,7 +7,14 @@ from typing import Protocol
 from responses_ws._core.events import Event
 from responses_ws.errors import Delivery, ResponsesWSError
 
-__all__ = ["Batch", "End", "Source"]
+__all__ = ["Batch", "Cancellable", "End", "Source"]
+
+
+class Cancellable(Protocol):
+    """What runs and can be ended."""
+
+    def cancel(self) -> None:
+        """End it; the thread that waits for it is told. From any thread; returns at once."""
 
 
 class Batch:

@@ -27,7 +27,7 @@ REFUSED = "the user refused the call"
 class ToolLoop:
     """The open calls of a ledger and the answers to them, which stay here until a completed step took them.
 
-    One thread uses it at a time; :meth:`wake` may be called from any.
+    One thread uses it at a time; :meth:`wake` and :meth:`copied` may be called from any.
     """
 
     def __init__(self, ledger: Ledger, answers: Iterable[Item] = ()) -> None:
@@ -49,6 +49,23 @@ class ToolLoop:
         """The answers that the ledger does not have yet, in the order of their calls."""
         answers = self._runner.answers
         return self._addressed([answers[call_id] for call_id in self.waiting() if call_id in answers])
+
+    def copied(self, options: ChatOptions, *, in_use: bool) -> list[Item]:
+        """The answers for a copy of the conversation, which is to make no call that is made here. From any
+        thread.
+
+        :param in_use: whether the calls that were not begun will be made here at once.
+        """
+        waiting = self.waiting()
+        taken = {call.id for call in self._skippable(options)} if in_use else set()
+        copied = {
+            call_id: self._runner.copied(call, taken=call_id in taken)
+            for call_id, call in waiting.items()
+            if call is not None
+        }
+        # The answers come last: a call may have ended meanwhile.
+        answers = {call_id: item for call_id, item in (copied | self._runner.answers).items() if item}
+        return self._addressed([answers[call_id] for call_id in waiting if call_id in answers])
 
     def left(self) -> bool:
         """Whether something waits that has no answer yet."""

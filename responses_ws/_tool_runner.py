@@ -24,6 +24,7 @@ __all__ = ["ToolRunner"]
 
 INTERRUPTED = "the call was interrupted while it ran, and may have had effects"
 NOT_RUN = "the call was not made: the user interrupted"
+BEING_MADE = "the call was still being made when this conversation was copied, and may have had effects"
 
 
 class Run:
@@ -48,13 +49,19 @@ class Run:
             self.error = error
         ended.put(self)
 
+    def outcome(self, unknown: str) -> ToolOutput:
+        """What answers the call: ``unknown`` as an error, as long as it has not ended."""
+        if self.error is not None:
+            return report(self.error)
+        return report(ToolError(unknown)) if self.output is None else self.output
+
 
 class ToolRunner:
     """The calls of one conversation, and the items that answer them.
 
-    One thread uses it at a time; :meth:`wake` may be called from any. A call that was started is not started
-    again, whatever becomes of its response or of its output. The threads are daemons: a tool that hangs
-    blocks neither its caller beyond the timeout nor the end of the process.
+    One thread uses it at a time; :meth:`wake` and :meth:`copied` may be called from any. A call that was
+    started is not started again, whatever becomes of its response or of its output. The threads are daemons:
+    a tool that hangs blocks neither its caller beyond the timeout nor the end of the process.
 
     :ivar answers: the items that answer calls, by call id.
     """
@@ -118,6 +125,17 @@ class ToolRunner:
             raise
         self._raise_first([call for call, _ in calls])
 
+    def copied(self, call: ToolCall, *, taken: bool) -> Item | None:
+        """The answer of a call that has none here yet, for a copy of the conversation. From any thread.
+
+        :param taken: whether the call will be made here, if it was not begun.
+        :return: its output if it has ended, or else that it is being made; None for a call that is free.
+        """
+        run = self._runs.get(str(call.id))
+        if run is not None:
+            return output_item(call, run.outcome(BEING_MADE))
+        return output_item(call, report(ToolError(BEING_MADE))) if taken else None
+
     def wake(self) -> None:
         """Let the thread in :meth:`run` call its ``check``. From any thread."""
         self._ended.put(None)
@@ -150,12 +168,7 @@ class ToolRunner:
                 self._fail(run.call, f"the call took longer than {run.deadline.seconds:g} seconds")
 
     def _take(self, run: Run) -> None:
-        if run.error is not None:
-            self._answer(run.call, report(run.error))
-        elif run.output is not None:
-            self._answer(run.call, run.output)
-        else:
-            self._fail(run.call, INTERRUPTED)
+        self._answer(run.call, run.outcome(INTERRUPTED))
 
     def _give_up(self, waiting: Sequence[ToolCall]) -> None:
         for run in self.running:

@@ -294,26 +294,23 @@ class Chat:
     def fork(self) -> Chat:
         """A chat of its own with the same history, on a connection of its own; both can go on, in any thread.
 
-        Its ``usage`` begins at 0.
+        Its ``usage`` begins at 0. A call that is being made here is not made there: the model is told that it
+        may have had effects. Calls that wait for :meth:`run_tools` belong to both.
         """
         conversation = self._conversation
-        other = Conversation(
-            conversation.session.fork(),
-            conversation.ledger.fork(),
-            conversation.on_usage,
-            answers=conversation.unsent,
-        )
+        ledger, answers = conversation.copied(self._options)
+        other = Conversation(conversation.session.fork(), ledger, conversation.on_usage, answers=answers)
         return type(self).__new__(type(self))._put_in(self._options, other, owns_session=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The chat as plain values for JSON: history, options, tools by name, usage. No key and no address.
 
-        What was not completed is not in it. Definitions of tools that hold credentials (MCP servers) are left
+        What was not completed is not in it; calls that are being made are answered as in :meth:`fork`. From
+        any thread. Definitions of tools that hold credentials (MCP servers) are left
         out, like functions, and have to be given again.
         """
-        conversation = self._conversation
-        state = ChatState(self._options, conversation.ledger, conversation.unsent, conversation.usage)
-        return state.to_dict()
+        ledger, answers = self._conversation.copied(self._options)
+        return ChatState(self._options, ledger, answers, self._conversation.usage).to_dict()
 
     @classmethod
     def from_dict(

@@ -396,7 +396,9 @@ class HTTPTransport:
         self._check_process()
         self._settle()
         path = f"/{quote(response_id, safe='')}{suffix}"
-        return self._line.request(method, path, query, deadline=Deadline(self._settings.timeouts.total))
+        return self._line.request(
+            method, path, query, deadline=Deadline(self._settings.timeouts.total)
+        ).answer()
 
     def _check_process(self) -> None:
         """In a forked child: the connections are the parent's, and a lock of it may be held for ever."""

@@ -30,6 +30,8 @@ from responses_ws.streaming import StreamAccumulator, build_chunk
 if TYPE_CHECKING:
     import ssl
 
+    from responses_ws._source import Cancellable
+
 __all__ = ["Session"]
 
 TRANSPORTS = ("auto", "websocket", "http")
@@ -132,7 +134,7 @@ class Session:
         self._routes = Routes(settings, self._line, self._http, guard, self._accounts.open)
         self._checkpoints = Checkpoints()
         # No WeakSet: another thread may add to it while cancel() goes through it.
-        self._streams: dict[int, weakref.ref[ResponseStream]] = {}
+        self._running: dict[int, weakref.ref[Cancellable]] = {}
         self._closed = False
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
         weakref.finalize(self, self._line.forsake).atexit = False
@@ -193,19 +195,30 @@ class Session:
         step = ledger.step(items, fields)
         return self._begin(step, transport or self._transport, on_usage=on_usage, on_begin=on_begin)
 
-    def compact(self, payload: Mapping[str, Any], *, on_usage: OnUsage | None = None) -> Message:
+    def compact(
+        self,
+        payload: Mapping[str, Any],
+        *,
+        on_usage: OnUsage | None = None,
+        on_begin: Callable[[Cancellable], object] | None = None,
+    ) -> Message:
         """Have a history compacted (``POST /responses/compact``, over HTTP whatever the transport).
 
         :param payload: ``model``, the history as ``input``, and ``instructions`` if there are any.
         :param on_usage: told of it, besides the session's.
+        :param on_begin: called with what can be cancelled, before anything is done for it.
         :return: its ``output`` begins a new chain in place of the history, and is taken as it is. Its
             ``response_id`` names nothing that could be continued.
         :raises: what :meth:`call` raises. Nothing is sent again.
         """
+        deadline = Deadline(self._settings.timeouts.total)
+        request = self._http.post("/compact", encode_compact(payload), deadline)
+        self._note(request)
+        if on_begin is not None:
+            on_begin(request)
         if self._closed:
             raise ConnectionError("the session is closed")
-        deadline = Deadline(self._settings.timeouts.total)
-        answer = self._http.post("/compact", encode_compact(payload), deadline)
+        answer = request.answer()
         ended = {"type": "response.completed", "response": answer}
         Ticket(told for told in (self._on_usage, on_usage) if told is not None).settle(ended)
         accumulator = StreamAccumulator()
@@ -219,10 +232,10 @@ class Session:
     def cancel(self) -> None:
         """Stop what is running, also while it connects or pauses: its thread gets
         :class:`ResponseCancelled`. From any thread; returns at once."""
-        for known in list(self._streams.values()):
-            stream = known()
-            if stream is not None:
-                stream.cancel()
+        for known in list(self._running.values()):
+            running = known()
+            if running is not None:
+                running.cancel()
 
     def close(self) -> None:
         """Stop what is running and close the connection. From any thread; may be called again.
@@ -297,9 +310,9 @@ class Session:
         recovery.start()
         return stream
 
-    def _note(self, stream: ResponseStream) -> None:
-        key, streams = id(stream), self._streams
-        streams[key] = weakref.ref(stream, lambda _: streams.pop(key, None))
+    def _note(self, running: Cancellable) -> None:
+        key, noted = id(running), self._running
+        noted[key] = weakref.ref(running, lambda _: noted.pop(key, None))
 
 
 def _check_transport(transport: object) -> None:

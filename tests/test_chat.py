@@ -23,6 +23,7 @@ from responses_ws import (
     ConfigurationError,
     ConnectionError,
     ConnectionLost,
+    Delivery,
     Endpoint,
     NotFoundError,
     ProtocolError,
@@ -41,6 +42,7 @@ from responses_ws.testing import (
     ScriptedServer,
     close,
     expect,
+    expect_gone,
     expect_request,
     gate,
     hang,
@@ -872,6 +874,53 @@ def test_what_cannot_be_compacted_stays_as_it_is(status, body, error):
                 talk.compact()
             assert talk.items == before
             talk.ask("go on")
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own session", "given session"])
+@pytest.mark.parametrize("ending", ["cancel", "close"])
+def test_compacting_can_be_ended_from_another_thread(ending, own):
+    """The one that waits is told, and the history is as it was."""
+    with ScriptedServer() as server:
+        server.connection(expect(), send(*answer("resp_1", "one")))
+        server.connection(expect_request("POST", "/v1/responses/compact"), mark("asked"), expect_gone())
+        with Session(KEY, api_base=server.url) as session:
+            given = {} if own else {"session": session, "api_key": None, "api_base": None}
+            with chat(server, **given) as talk:
+                talk.ask("hi")
+                before = talk.items
+                compacting = Task(talk.compact)
+                server.wait_for("asked")
+                getattr(talk, ending)()
+                assert isinstance(compacting.error(), ResponseCancelled)
+                assert talk.items == before
+
+
+def test_a_session_ends_what_it_compacts():
+    """As it ends a response."""
+    with ScriptedServer() as server:
+        server.connection(expect_request("POST", "/v1/responses/compact"), mark("asked"), expect_gone())
+        with Session(KEY, api_base=server.url) as session:
+            compacting = Task(session.compact, {"model": "m", "input": "hi"})
+            server.wait_for("asked")
+            session.cancel()
+            assert compacting.error().delivery is Delivery.UNKNOWN
+
+
+def test_a_chat_that_was_cancelled_before_it_asks_does_not_compact(server):
+    """The word may come while the request is being made."""
+    keys = []
+
+    def key() -> str:
+        if keys:
+            talk.cancel()
+        keys.append(KEY)
+        return KEY
+
+    with chat(server, api_key=key, transport="http") as talk:
+        talk.ask("hi")
+        with pytest.raises(ResponseCancelled):
+            talk.compact()
+    assert [record.path for record in server.connections if "compact" in record.path] == []
 
 
 # -- steering
