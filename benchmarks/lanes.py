@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import peers
-from clients import CLIENTS, OURS, OURS_ORJSON, Exchange, available, streaming
+from clients import OURS, OURS_ORJSON, Exchange, available, streaming
 from peers import API_KEY
 
 __all__ = ["LANES", "available_lanes"]
@@ -21,10 +22,10 @@ Open: TypeAlias = Callable[[str, int], contextlib.AbstractContextManager[list[Ex
 
 @contextlib.contextmanager
 def responses_ws_lanes(url: str, count: int) -> Iterator[list[Exchange]]:
-    from responses_ws import WebSocket
+    from responses_ws import Endpoint, WebSocket
 
-    ws: Any
-    with WebSocket(api_key=API_KEY, api_base=url) as ws:
+    endpoint = dataclasses.replace(Endpoint.of(url), max_in_flight=16, max_lanes=32)
+    with WebSocket(api_key=API_KEY, endpoint=endpoint) as ws:
         yield [streaming(ws.lane(f"lane-{number}").stream) for number in range(count)]
 
 
@@ -49,8 +50,5 @@ LANES: dict[str, Open] = {
 
 
 def available_lanes() -> list[str]:
-    """Those of the clients that are installed here, and have lanes."""
-    from responses_ws import WebSocket
-
-    ours = {OURS, OURS_ORJSON} if hasattr(WebSocket, "lane") else set()
-    return [name for name in available(*LANES) if name in ours or CLIENTS[name].modules[0] != "responses_ws"]
+    """Those of the clients that are installed here."""
+    return available(*LANES)

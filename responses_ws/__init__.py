@@ -42,6 +42,7 @@ from responses_ws.errors import (
     ToolError,
     ToolRoundsExceeded,
 )
+from responses_ws.lane import Lane
 from responses_ws.messages import Chunk, Limits, Message, Steer, Timeouts, ToolCall, Usage
 from responses_ws.stream import ResponseStream
 from responses_ws.websocket import WebSocket
@@ -76,6 +77,7 @@ __all__ = [
     "HandshakeError",
     "Image",
     "IncompleteError",
+    "Lane",
     "Limits",
     "Message",
     "NotFoundError",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from responses_ws._core.events import Event
-from responses_ws._core.lanes import Request, State
+from responses_ws._core.states import Request, State
 from responses_ws._source import Batch, End
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from responses_ws._call import READY, Call, batches, wait_for
-from responses_ws._core.chain import Chain
+from responses_ws._call import READY, Call, Mark, batches, wait_for
+from responses_ws._core.chain import Chain, Chains
+from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.events import Event, parse, parse_error, response_error
-from responses_ws._core.lanes import Lanes, Request, State
+from responses_ws._core.lanes import Lanes
+from responses_ws._core.states import Request, State
 from responses_ws._link import Link, start
 from responses_ws._process import watch
 from responses_ws._transport.base import Connector, Target, Transport
@@ -48,29 +51,40 @@ CLOSED = "the connection was closed by disconnect()"
 class Connection:
     """The state behind a WebSocket.
 
-    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``calls``, ``disconnects``, ``chain``
+    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``calls``, ``disconnects``, ``chains``
     and ``lanes``. The invariant: ``link`` is the only link whose events reach the lanes, and a link that is
     ``over`` is never ``link``.
     Decisions are made under the lock; sending, queues and logging happen outside of it. It is re-entrant,
     for signal handlers and finalizers may call in from the middle of a decision.
 
+    :param endpoint: what the service can do.
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
-    :param max_age: seconds after which a link is replaced between turns; None means never.
+    :param patience: seconds to wait for a place on a connection that others use; None means no limit.
+    :param named: whether the service is known to name the lanes of its events; None when it is not known.
     """
 
-    def __init__(self, *, max_buffered_bytes: int | None, max_age: float | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        max_buffered_bytes: int | None,
+        patience: float | None,
+        named: bool | None = None,
+    ) -> None:
+        self._endpoint = endpoint
         self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
-        self._max_age = max_age
+        self._patience = patience
         self._pid = os.getpid()
         self.lock = threading.RLock()
-        self.lanes = Lanes()
+        self.lanes = Lanes(endpoint.max_in_flight, endpoint.max_lanes, named)
         self.link: Link | None = None
         self.dialing: Link | None = None
         self.generation = 0
         self.calls = 0
         self.disconnects = 0
         self.opened = False
-        self.chain: Chain | None = None
+        self.chains = Chains()
+        self._callers: list[queue.SimpleQueue[Mark]] = []
 
     @property
     def ready(self) -> bool:
@@ -94,7 +108,7 @@ class Connection:
         Raises :class:`ConcurrencyError` while another thread connects, :class:`ConnectionError` when there
         were more ``disconnects`` since the caller looked, and what the connector raises.
         """
-        link = Link(self._max_age)
+        link = Link(self._endpoint.max_age)
         try:
             before = self._begin(link, disconnects, given_up)
             if before is not None:
@@ -109,6 +123,9 @@ class Connection:
             with self.lock:
                 if self.dialing is link:
                     self.dialing = None
+                callers, self._callers = self._callers, []
+            for caller in callers:
+                caller.put(READY)
         logger.debug("connection %d is open", link.generation)
         return link
 
@@ -139,29 +156,51 @@ class Connection:
                 raise bare(link.cause or ConnectionError("connecting was given up"))
             self.link = link
             self.opened = True
-            lost = self.chain if self.chain is not None and not self.chain.stored else None
-            if lost is not None:
-                self.chain = None
-        if lost is not None:
+            lost = self.chains.lose()
+        for chain in lost:
             logger.warning(
-                "%s was not stored and ended with its connection; a new chain begins", lost.response_id
+                "%s was not stored and ended with its connection; a new chain begins", chain.response_id
             )
+
+    def await_dialing(self, deadline: Deadline) -> None:
+        """While another thread connects, wait for how that ends."""
+        caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+        with self.lock:
+            if self.dialing is None:
+                return
+            self._callers.append(caller)
+        wait_for(caller, deadline.remaining())
 
     # -- the caller's side
 
     def open(self, call: Call, drain: float | None, deadline: Deadline) -> None:
-        """Take the call's lane, waiting ``drain`` seconds for an abandoned response to end there.
+        """Take the call's lane, and a place among what runs on the connection.
 
-        Raises :class:`ConcurrencyError` when the lane is busy.
+        :param drain: seconds to wait for abandoned responses to end there. Then, unless others use it, the
+            connection is given up.
+
+        Raises :class:`ConcurrencyError` when the lane is busy, and :class:`StreamLimitReached` when the
+        connection takes no further name.
         """
         with self.lock:
             free = self.lanes.open(call)
             self.calls += 1
             call.number = self.calls
-            link = self.link
-        if free or wait_for(call.queue, deadline.remaining(drain)) is not None or deadline.expired:
-            return
-        # It did not end in time, so its connection is given up. That frees the lane.
+        patience = Deadline(deadline.remaining(self._patience))
+        while not free:
+            free = wait_for(call.queue, patience.remaining(drain)) is not None
+            if free or deadline.expired:
+                return
+            with self.lock:
+                link, deserted = self.link, self.lanes.deserted()
+            if deserted:
+                self._make_room(call, link)
+                return
+            if patience.expired:
+                raise ConcurrencyError("other responses are running on this connection")
+
+    def _make_room(self, call: Call, link: Link | None) -> None:
+        """What the connection still runs did not end in time: giving it up frees the call's lane."""
         if link is not None:
             self._give_up(link, ConnectionLost("given up: an abandoned response did not end in time"))
         if wait_for(call.queue, RELEASE_SECONDS) is None:
@@ -179,6 +218,9 @@ class Connection:
                 raise ConnectionLost("the connection was lost before the request was sent")
             transport = link.transport
             call.link = link
+            for lane in self.chains.homes(call.parent) if call.parent else ():
+                if lane != call.lane:
+                    self.lanes.fork(call, lane)
             call.move(State.SENDING)
         try:
             transport.send(message, deadline)
@@ -255,14 +297,13 @@ class Connection:
             return
         with self.lock:
             gone = not stored and self.link is not None and self.link is not call.link
-            overtaken = self.chain is not None and self.chain.number > call.number
-            if not gone and not overtaken:
-                self.chain = Chain(response_id, stored, call.number)
+            if not gone:
+                self.chains.advance(call.lane, Chain(response_id, stored, call.number))
 
-    def begin_chain(self) -> None:
-        """What is asked next continues nothing."""
+    def begin_chain(self, lane: str | None) -> None:
+        """What is asked next on the lane continues nothing."""
         with self.lock:
-            self.chain = None
+            self.chains.begin(lane)
 
     def disconnect(self, seconds: float | None) -> None:
         """Close the link; whoever waits on it gets :class:`ConnectionLost`.
@@ -302,7 +343,7 @@ class Connection:
 
     def rotate(self) -> None:
         """Let go of a link that has reached its age, unless something runs on it or lives on it alone."""
-        if self.aged() and (self.chain is None or self.chain.stored):
+        if self.aged() and self.chains.stored:
             self.retire("the connection reached its age")
 
     def postpone(self, seconds: float) -> None:
@@ -411,8 +452,9 @@ class Connection:
         calls = cast("list[Call]", self.lanes.running())
         self._pid = os.getpid()
         self.lock = threading.RLock()
-        self.lanes = Lanes()
+        self.lanes = Lanes(self._endpoint.max_in_flight, self._endpoint.max_lanes, self.lanes.named)
         self.link = self.dialing = None
+        self._callers = []
         cause = ConnectionLost("the connection belongs to the parent process")
         for link in links:
             link.forget(cause)

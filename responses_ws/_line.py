@@ -235,8 +235,12 @@ class Line:
         return SocketTransport
 
     def _new_connection(self) -> Connection:
-        limits, endpoint = self._settings.limits, self._settings.endpoint
-        return Connection(max_buffered_bytes=limits.max_buffered_bytes, max_age=endpoint.max_age)
+        settings = self._settings
+        return Connection(
+            settings.endpoint,
+            max_buffered_bytes=settings.limits.max_buffered_bytes,
+            patience=settings.response_timeout,
+        )
 
     def _wall_ahead(self) -> float:
         return self._wall() - self._monotonic()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from responses_ws._call import Call
 from responses_ws._core.events import Event, terminal_status
-from responses_ws._core.lanes import State
+from responses_ws._core.states import State
 from responses_ws._source import Source
 from responses_ws.messages import Usage
 from responses_ws.streaming import StreamAccumulator, build_chunk

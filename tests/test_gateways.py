@@ -33,22 +33,20 @@ from responses_ws import (
     ConnectionError,
     ConnectionLost,
     Delivery,
+    Endpoint,
     HandshakeError,
     Limits,
     Message,
     PermissionDeniedError,
     PreviousResponseNotFound,
+    RateLimitError,
     ResponseError,
     ResponseTimeout,
     ServerError,
     Timeouts,
     WebSocket,
 )
-from responses_ws._call import Call
-from responses_ws._connection import Connection
-from responses_ws._core.request import encode
 from responses_ws._transport.base import Target
-from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.ws import SocketTransport
 from responses_ws.testing import Connection as ServerConnection
 from responses_ws.testing import (
@@ -356,47 +354,45 @@ def test_the_part_of_a_lost_answer_has_whole_characters(server: ScriptedServer) 
 # -- errors without a lane, with several lanes running
 
 
-def start(ws: WebSocket, lane: str) -> Call:
-    """Run a request on a named lane, which the public object does not offer yet."""
-    call = Call(lane)
-    payload = {"model": "m", "input": "hi", "stream_id": lane}
-    connection: Connection = ws._connection
-    connection.open(call, None, Deadline(SECONDS))
-    connection.send(call, encode(payload, max_bytes=None))
-    return call
+def with_lanes(server: ScriptedServer) -> WebSocket:
+    endpoint = Endpoint(f"{server.url}/responses", max_in_flight=16, max_lanes=32)
+    return websocket(server, endpoint=endpoint)
 
 
-def end_of(call: Call) -> Any:
-    """The :class:`End` or the terminal event that a call gets."""
-    while True:
-        found = call.queue.get(timeout=SECONDS)
-        if getattr(found, "terminal", None) or hasattr(found, "cause"):
-            return found
+def on_lane(name: str, *events: Event) -> list[Event]:
+    return [{**event, "stream_id": name} for event in events]
 
 
 def test_an_error_without_a_lane_belongs_to_the_connection_when_several_run(server: ScriptedServer) -> None:
     """It is not charged to the response that happens to be read: all get it, and the connection ends."""
-    on_a = {**created("resp_a"), "stream_id": "a"}
-    server.connection(expect(stream_id="a"), expect(stream_id="b"), send(on_a, error_event("server_error")))
+    begun = on_lane("a", created("resp_a"))
+    server.connection(expect(stream_id="a"), send(*begun), expect(stream_id="b"), send(error_event("x", 500)))
     server.connection(expect(), send(*answer("resp_2", "next")))
-    with websocket(server) as ws:
-        calls = [start(ws, "a"), start(ws, "b")]
-        ends = [end_of(call) for call in calls]
-        assert [type(end.cause) for end in ends] == [ServerError, ServerError]
-        assert [end.delivery for end in ends] == [Delivery.STARTED, Delivery.REJECTED]
+    with with_lanes(server) as ws:
+        streams = [ws.lane(name).stream(model="m", input="hi") for name in ("a", "b")]
+        errors = []
+        for stream in streams:
+            with pytest.raises(ServerError) as failed:
+                stream.run()
+            errors.append(failed.value)
+        assert [error.delivery for error in errors] == [Delivery.STARTED, Delivery.REJECTED]
         assert ask(ws) == "next"
     assert len(server.connections) == 2
 
 
 def test_an_error_with_a_lane_belongs_to_it_alone(server: ScriptedServer) -> None:
     """The other lane goes on to its end on the same connection."""
-    refused = {**error_event("rate_limit_exceeded", 429), "stream_id": "a"}
-    of_b = [{**event, "stream_id": "b"} for event in answer("resp_b", "b goes on")]
-    server.connection(expect(), expect(), send(refused, *of_b), expect(), send(*answer("resp_2", "next")))
-    with websocket(server) as ws:
-        calls = [start(ws, "a"), start(ws, "b")]
-        assert end_of(calls[0]).terminal["error"]["code"] == "rate_limit_exceeded"
-        assert end_of(calls[1]).terminal["response"]["id"] == "resp_b"
+    refused = on_lane("a", error_event("rate_limit_exceeded", 429))
+    of_b = on_lane("b", *answer("resp_b", "b goes on"))
+    begun = on_lane("a", created("resp_a"))
+    server.connection(
+        *[expect(), send(*begun), expect(), send(*refused, *of_b), expect(), send(*answer("resp_2", "next"))]
+    )
+    with with_lanes(server) as ws:
+        a, b = (ws.lane(name).stream(model="m", input="hi") for name in ("a", "b"))
+        with pytest.raises(RateLimitError):
+            a.run()
+        assert b.run().content == "b goes on"
         assert ask(ws) == "next"
 
 

@@ -45,7 +45,7 @@ from responses_ws import (
     WebSocket,
 )
 from responses_ws._call import Call
-from responses_ws._core.lanes import State
+from responses_ws._core.states import State
 from responses_ws._transport.deadline import Deadline
 from responses_ws.testing import (
     ScriptedConnector,

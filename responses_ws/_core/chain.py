@@ -1,10 +1,10 @@
-"""What a conversation on one connection continues."""
+"""What the conversations on one connection continue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "Chains"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +18,44 @@ class Chain:
     response_id: str
     stored: bool
     number: int
+
+
+class Chains:
+    """The chain of each lane; the default lane is None."""
+
+    def __init__(self) -> None:
+        self._chains: dict[str | None, Chain] = {}
+
+    def get(self, lane: str | None) -> Chain | None:
+        """What the lane's next response continues."""
+        return self._chains.get(lane)
+
+    def advance(self, lane: str | None, chain: Chain) -> None:
+        """A response was completed, unless a later one was before it."""
+        known = self._chains.get(lane)
+        if known is None or known.number <= chain.number:
+            self._chains[lane] = chain
+
+    def begin(self, lane: str | None) -> None:
+        """What is asked next on the lane continues nothing."""
+        self._chains.pop(lane, None)
+
+    def lose(self) -> list[Chain]:
+        """The connection is gone: the chains that end with it, which are forgotten."""
+        lost = {lane: chain for lane, chain in self._chains.items() if not chain.stored}
+        for lane in lost:
+            del self._chains[lane]
+        return list(lost.values())
+
+    @property
+    def stored(self) -> bool:
+        """Whether none would be lost with the connection."""
+        return all(chain.stored for chain in self._chains.values())
+
+    def homes(self, response_id: str) -> list[str | None]:
+        """The lanes whose chain is this response, if the connection alone holds it."""
+        return [
+            lane
+            for lane, chain in self._chains.items()
+            if chain.response_id == response_id and not chain.stored
+        ]

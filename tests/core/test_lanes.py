@@ -20,7 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from responses_ws._core.lanes import MAX_NAMES, MOVES, Lanes, Request, State
+from responses_ws._core.earlier import MAX_NAMES
+from responses_ws._core.lanes import Lanes
+from responses_ws._core.states import MOVES, Request, State
 from responses_ws.errors import ConcurrencyError, Delivery
 
 Event = dict[str, Any]
@@ -1055,8 +1057,8 @@ def test_what_is_remembered_of_earlier_responses_is_bounded() -> None:
             lanes.route(added(f"n{number}-{i}"))
             lanes.route(created(f"s{number}-{i}"))
     lane = lanes._default
-    assert len(lane.earlier_ids) <= 32
-    assert sum(map(len, lane.earlier_items)) <= 4 * MAX_NAMES
+    assert len(lane.earlier._ids) <= 32
+    assert sum(map(len, lane.earlier._items)) <= 4 * MAX_NAMES
 
 
 # -- values of any type anywhere
