@@ -82,6 +82,7 @@ def test_the_top_level_is_what_the_public_modules_show() -> None:
         *stream.__all__,
         *http_transport.__all__,
         *websocket.__all__,
+        "Lane",
         *session.__all__,
         *chat.__all__,
         *content.__all__,
