@@ -1,6 +1,7 @@
 """A blocking, thread-safe client for the Responses API over one persistent WebSocket.
 
-What goes beyond one connection (``Chat``, ``Session``, ``HTTPTransport``, ``tools``) is loaded on first use.
+What goes beyond one connection (``Chat``, ``Session``, ``HTTPTransport``, ``batch``, ``tools``) is loaded on
+first use.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from responses_ws.stream import ResponseStream
 from responses_ws.websocket import WebSocket
 
 if typing.TYPE_CHECKING:
-    from responses_ws import tools
+    from responses_ws import batch, tools
     from responses_ws._chat_stream import ChatStream
     from responses_ws._core.retry import Retry
     from responses_ws._core.schema import Schema
@@ -108,6 +109,7 @@ __all__ = [
     "Usage",
     "WebSocket",
     "__version__",
+    "batch",
     "errors",
     "streaming",
     "tools",
@@ -128,8 +130,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> typing.Any:
-    if name == "tools":
-        return importlib.import_module(f"{__name__}.tools")
+    if name in ("batch", "tools"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -17,6 +17,7 @@ import pytest
 
 import responses_ws
 from responses_ws import (
+    batch,
     chat,
     content,
     errors,
@@ -32,7 +33,7 @@ from responses_ws import (
 from responses_ws._core import endpoint
 from responses_ws._transport import base
 
-SUBMODULES = {"errors", "streaming", "tools"}
+SUBMODULES = {"batch", "errors", "streaming", "tools"}
 """Modules that are public by themselves."""
 
 BY_NAME = {"ChatStream", "Endpoint", "Retry", "Schema"}
@@ -138,6 +139,7 @@ def documented() -> Iterator[tuple[str, object]]:
     """Everything that a user may name, methods and properties included."""
     for module in (
         responses_ws,
+        batch,
         content,
         errors,
         http_transport,

@@ -55,6 +55,14 @@ LEVELS = {
     f"{PACKAGE}._usage": 4,
     f"{PACKAGE}._recovery": 5,
     f"{PACKAGE}.session": 5,
+    f"{PACKAGE}._batch_file": 6,
+    f"{PACKAGE}._batch_inputs": 6,
+    f"{PACKAGE}._batch_policy": 6,
+    f"{PACKAGE}._batch_progress": 6,
+    f"{PACKAGE}._batch_results": 6,
+    f"{PACKAGE}._batch_run": 6,
+    f"{PACKAGE}._batch_worker": 6,
+    f"{PACKAGE}.batch": 6,
     f"{PACKAGE}.contrib": 7,
     f"{PACKAGE}": 5,
 }
@@ -63,6 +71,7 @@ LEVELS = {
 HOMES = {
     "websocket": {f"{PACKAGE}._transport.websocket_client"},
     "requests": {f"{PACKAGE}._transport.http", f"{PACKAGE}._transport.net"},
+    "tqdm": {f"{PACKAGE}._batch_progress"},
     "importlib": {PACKAGE, TESTING},
 }
 """What only these modules may import: one file knows each library, and no test sees an import by name."""
@@ -290,7 +299,7 @@ def test_no_level_is_for_a_module_that_is_gone() -> None:
     assert [name for name in LEVELS if name not in modules] == []
 
 
-@pytest.mark.parametrize("library", ["websocket", "requests"])
+@pytest.mark.parametrize("library", ["websocket", "requests", "tqdm"])
 def test_each_library_has_its_home(library: str) -> None:
     """The rule about who may import it would hold as well for a library that nobody imports."""
     homes = {s.module for s in package_sources() if any(within(name, library) for name, _ in s.imports)}

@@ -1,0 +1,125 @@
+"""One request of a batch, in whatever process it is asked; the pool that it goes through is made there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+from responses_ws._core.retry import Retry
+from responses_ws.errors import ResponsesWSError, bare
+from responses_ws.messages import Message
+from responses_ws.session import Session
+
+__all__ = ["Ask", "Outcome", "Worker", "ask_there", "workers"]
+
+NO_PAUSES = Retry(max_retries=1, max_seconds=0.001)
+"""A session recovers what it can at once. When to ask again is said by the batch, for all its workers."""
+
+Outcome = Message | ResponsesWSError
+Ask = Callable[[Mapping[str, Any]], Outcome]
+
+
+class Worker:
+    """What one process has for one run: a pool, and a session for each response under way.
+
+    Takes no lock, so that no interrupt and no fork can leave one behind.
+    """
+
+    def __init__(self, make_pool: Callable[[], Any] | None) -> None:
+        self._make_session = make_pool or _default
+        self._idle: list[Session] = []
+        self._busy: set[Session] = set()
+        self._dismissed = False
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._busy)
+
+    def ask(self, payload: Mapping[str, Any]) -> Outcome:
+        """Ask once, and bring what came of it, as a value that can travel.
+
+        What this raises is no fault of the input: the pool cannot be made here, or the thread is interrupted.
+        """
+        session = self._take()
+        try:
+            message = session.call(payload)
+        except ResponsesWSError as error:
+            return bare(error)
+        finally:
+            self._busy.discard(session)
+            self._idle.append(session)
+        message.raw = None
+        return message
+
+    def dismiss(self) -> None:
+        """Leave what runs, and close everything."""
+        self._dismissed = True
+        sessions = [*self._busy.copy(), *self._idle]
+        for session in sessions:
+            session.cancel()
+        for session in sessions:
+            session.close()
+
+    def _take(self) -> Session:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._make_session()
+        self._busy.add(session)
+        if (
+            self._dismissed
+        ):  # asked after it was noted as busy: either this sees the word, or the word sees it
+            session.close()
+        return session
+
+
+def _default() -> Session:
+    return Session(retry=NO_PAUSES)
+
+
+@contextlib.contextmanager
+def workers(
+    make_pool: Callable[[], Any] | None, concurrency: int, executor: Executor | None
+) -> Iterator[tuple[Executor, Ask]]:
+    """Who asks, and how: threads of this process, or whatever the executor has."""
+    if executor is not None and not isinstance(executor, ThreadPoolExecutor):
+        yield executor, functools.partial(ask_there, uuid.uuid4().hex, make_pool)
+        return
+    worker = Worker(make_pool)
+    threads = executor or ThreadPoolExecutor(concurrency, "responses_ws-batch")
+    try:
+        yield threads, worker.ask
+    finally:
+        worker.dismiss()
+        if executor is None:
+            threads.shutdown()
+
+
+_workers: dict[tuple[int, str], Worker] = {}
+"""By process and run. A forked child inherits those of its parent, and leaves them alone."""
+
+
+def ask_there(run: str, make_pool: Callable[[], Any] | None, payload: Mapping[str, Any]) -> Outcome:
+    """Ask in a process of an executor, through the pool that the run has there. See :meth:`Worker.ask`.
+
+    :param run: the name of the run.
+    """
+    key = (os.getpid(), run)
+    worker = _workers.get(key)
+    if worker is None:
+        _dismiss_idle()
+        worker = _workers.setdefault(key, Worker(make_pool))
+    return worker.ask(payload)
+
+
+def _dismiss_idle() -> None:
+    """A process of an executor is not told when a run is over: it notices when another one begins."""
+    for key, worker in list(_workers.items()):
+        if key[0] == os.getpid() and not worker.busy:
+            del _workers[key]
+            worker.dismiss()
