@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -162,7 +163,9 @@ class HttpSide:
         for message in messages:
             self.send_event(message)
         if messages and _ends(messages[-1]):
-            self.end_stream()
+            # A client that has the last event needs no more and may leave at once.
+            with contextlib.suppress(ClientGone):
+                self.end_stream()
 
     def send_event(self, message: MessageData) -> None:
         """Send a message as an event, whatever it says."""

@@ -34,6 +34,7 @@ from responses_ws.testing import (
     serve,
     stream_bytes,
 )
+from responses_ws.testing.http import HttpSide
 
 CREATED = {"type": "response.created"}
 COMPLETED = {"type": "response.completed"}
@@ -102,6 +103,25 @@ def test_a_connection_is_kept(client):
         assert post(connection, {"input": "hi", "model": "m"})[0] == 200
         assert [request.method for request in server.http_requests] == ["POST"] * 5
         assert [request["input"] for request in server.requests] == ["hi"] * 5
+
+
+def test_a_client_may_leave_with_the_last_event(client, monkeypatch):
+    """It may be faster than the end of the body, which it does not need."""
+    end_stream = HttpSide.end_stream
+
+    def late(side):
+        side._connection.wait(lambda: side._connection.over)
+        end_stream(side)
+
+    monkeypatch.setattr(HttpSide, "end_stream", late)
+    with ScriptedServer() as server:
+        server.connection(expect(), send(COMPLETED))
+        connection = client(server)
+        connection.request("POST", PATH, "{}")
+        with connection.getresponse() as response:
+            assert b"response.completed" in response.readline() + response.readline()
+        connection.close()
+        assert server.connections[0].gone.wait(10)
 
 
 def test_an_open_answer_ends_with_the_next_request(client):
