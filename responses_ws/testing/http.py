@@ -163,9 +163,7 @@ class HttpSide:
         for message in messages:
             self.send_event(message)
         if messages and _ends(messages[-1]):
-            # A client that has the last event needs no more and may leave at once.
-            with contextlib.suppress(ClientGone):
-                self.end_stream()
+            self.end_stream()
 
     def send_event(self, message: MessageData) -> None:
         """Send a message as an event, whatever it says."""
@@ -181,7 +179,9 @@ class HttpSide:
             self.begin_stream()
         self.streaming = False
         if self._chunked:
-            self._connection.send_raw(LAST_CHUNK, kind=None)
+            # Who has the last event needs no more and may leave at once.
+            with contextlib.suppress(ClientGone):
+                self._connection.send_raw(LAST_CHUNK, kind=None)
         else:
             self._connection.finish(notify=True)
 

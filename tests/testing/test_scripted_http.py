@@ -107,11 +107,11 @@ def test_a_connection_is_kept(client):
 
 def test_a_client_may_leave_with_the_last_event(client, monkeypatch):
     """It may be faster than the end of the body, which it does not need."""
-    end_stream = HttpSide.end_stream
+    end = HttpSide.end_stream
 
     def late(side):
         side._connection.wait(lambda: side._connection.over)
-        end_stream(side)
+        end(side)
 
     monkeypatch.setattr(HttpSide, "end_stream", late)
     with ScriptedServer() as server:
