@@ -23,7 +23,7 @@ from responses_ws.errors import ConnectionLost, Delivery, ProtocolError, Respons
 if TYPE_CHECKING:
     from responses_ws._transport.http_exchange import Exchange
 
-__all__ = ["HttpCall", "as_event"]
+__all__ = ["HttpCall", "as_event", "check_success"]
 
 SETTLE_SECONDS = 0.05
 """Less than a new connection costs."""
@@ -111,13 +111,15 @@ class HttpCall:
                 continue
             if batch is None or batch.events or batch.terminal:
                 return batch
+            if deadline.expired and self._end is None:  # comments, as fast as they can be read
+                return None
         self.over = True
         return self._end
 
     def _read(self, deadline: Deadline) -> Batch | None:
         if not self._streamed:
-            body = self._exchange.read_all(self._max_message_bytes)
-            return self._batch([body], len(body))
+            body = self._exchange.gather(deadline.remaining(), self._max_message_bytes)
+            return None if body is None else self._batch([body], len(body))
         data = self._exchange.read(deadline.remaining())
         if data is None:
             return None
@@ -198,8 +200,21 @@ def as_event(answer: Event) -> Event:
 
     Raises :class:`ProtocolError` for anything else.
     """
-    if text(answer.get("status")) and text(answer.get("id")):
+    if _is_response(answer):
         return {"type": "response.completed", "response": answer}
     if answer.get("error"):
-        return {"type": "error", **answer}
+        return {**answer, "type": "error"}
     raise ProtocolError("the server's answer is JSON but no response")
+
+
+def check_success(answer: Event) -> None:
+    """Raise the error that came as JSON with a status of success, as some gateways send it."""
+    if _is_response(answer) or not answer.get("error"):
+        return
+    error = parse_error(as_event(answer))
+    if error is not None:
+        raise response_error(error, delivery=Delivery.REJECTED)
+
+
+def _is_response(answer: Event) -> bool:
+    return bool(text(answer.get("status")) and text(answer.get("id")))

@@ -2,59 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from responses_ws._core.events import Event, parse
-from responses_ws._http_call import HttpCall
+from responses_ws._http_call import HttpCall, check_success
 from responses_ws._process import connecting, watch
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import Deadline
-from responses_ws.errors import ConnectionError, ResponseCancelled
+from responses_ws.errors import (
+    ConnectionError,
+    ProtocolError,
+    ResponseCancelled,
+    ResponsesWSError,
+    with_context,
+)
 
 if TYPE_CHECKING:
-    from responses_ws._transport.http_exchange import Exchange, HttpClient
+    from responses_ws._transport.http_client import HttpClient
+    from responses_ws._transport.http_exchange import Exchange
 
 __all__ = ["HttpLine", "HttpRequest"]
 
 
+T = TypeVar("T")
+
+
 class HttpRequest:
-    """A request that is no response. One thread calls :meth:`answer`; :meth:`cancel` may come from any.
+    """A request that is no response. One thread calls :meth:`answer`; the rest may come from any.
 
     :param max_bytes: of the answer; None means no limit.
+    :param running: where it is to be found while it waits for its answer.
     """
 
-    def __init__(self, exchange: Exchange, method: str, url: str, *, max_bytes: int | None) -> None:
+    def __init__(
+        self, exchange: Exchange, method: str, url: str, *, max_bytes: int | None, running: set[HttpRequest]
+    ) -> None:
         self._exchange = exchange
         self._method = method
         self._url = url
         self._max_bytes = max_bytes
+        self._running = running
         self._cancelled = False
 
-    def answer(self) -> Event:
-        """Send it and wait for its JSON; an empty answer is an empty object.
+    def answer(self, read: Callable[[Event], T]) -> T:
+        """Send it and wait for its JSON.
 
-        Raises :class:`ConnectionError`, the :class:`ResponseError` that a status stands for, and
+        :param read: makes the result of the answer, an empty one being an empty object. It may raise
+            :class:`ProtocolError`.
+
+        Raises :class:`ConnectionError`, the :class:`ResponseError` that a status or an answer stands for, and
         :class:`ResponseCancelled`.
         """
+        body = self._body()
+        try:
+            answer = parse(body) if body.strip() else {}
+            check_success(answer)
+            return read(answer)
+        except ResponsesWSError as error:
+            known: dict[str, Any] = {"request_id": self._exchange.request_id}
+            if isinstance(error, ProtocolError):
+                known["delivery"] = self._exchange.delivery
+            raise with_context(error, **known) from error.__cause__
+
+    def _body(self) -> bytes:
         exchange = self._exchange
+        self._running.add(self)
         try:
             exchange.open(self._method, self._url)
-            answer = exchange.read_all(self._max_bytes)
+            body = exchange.read_all(self._max_bytes)
         except BaseException as error:
             exchange.abort()
             exchange.close()
             if self._cancelled and isinstance(error, ConnectionError):
                 raise ResponseCancelled("the request was cancelled", delivery=exchange.delivery) from None
             raise
+        finally:
+            self._running.discard(self)
         if not exchange.release():
             exchange.close()
-        return parse(answer) if answer.strip() else {}
+        return body
 
     def cancel(self) -> None:
         """End it, whatever it is doing. Takes no lock."""
         self._cancelled = True
+        self.drop()
+
+    def drop(self) -> None:
+        """End its connection; who waits for the answer finds it lost. Takes no lock."""
         self._exchange.abort()
 
 
@@ -67,6 +103,7 @@ class HttpLine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: HttpClient | None = None
+        self._running: set[HttpRequest] = set()
 
     def call(self, body: bytes, deadline: Deadline) -> HttpCall:
         """A request for a response, for :meth:`HttpCall.start` to send.
@@ -98,20 +135,25 @@ class HttpLine:
             method,
             self._url(path, query),
             max_bytes=self._settings.limits.max_message_bytes,
+            running=self._running,
         )
 
     def close(self) -> None:
-        """Close the connections at rest."""
+        """Close the connections at rest, and end the requests that run."""
+        for request in list(self._running):
+            request.drop()
         if self._client is not None:
             self._client.close()
 
     def forget(self) -> None:
         """In a forked child: the parent's connections are not ours, and nobody is told."""
+        self._running = set()
         if self._client is not None:
             self._client.forget()
 
     def _exchange(self, body: bytes, deadline: Deadline) -> Exchange:
-        from responses_ws._transport.http_exchange import Exchange, HttpClient
+        from responses_ws._transport.http_client import HttpClient
+        from responses_ws._transport.http_exchange import Exchange
 
         if self._client is None:
             watch(self)

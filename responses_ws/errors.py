@@ -87,7 +87,7 @@ class Delivery(enum.Enum):
     REJECTED = "rejected"
     """The service answered with an error before it began a response."""
     UNKNOWN = "unknown"
-    """Sent in full, nothing heard of it."""
+    """Sent in full, and not known what became of it: nothing was heard, or a gateway gave up waiting."""
     STARTED = "started"
     """At least one event of the response was seen."""
 

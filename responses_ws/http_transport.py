@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from responses_ws._call import wait_for
 from responses_ws._core.chain import Chain
 from responses_ws._core.endpoint import Endpoint
-from responses_ws._core.events import Event, parse_error, response_error
-from responses_ws._core.fields import mappings, text
-from responses_ws._core.options import check_callable, check_type
+from responses_ws._core.events import Event
+from responses_ws._core.options import check_callable
 from responses_ws._core.request import UNSET, Unset, build, encode_http, stores
-from responses_ws._http_call import HttpCall, as_event
+from responses_ws._http_call import HttpCall
 from responses_ws._http_line import HttpLine
 from responses_ws._settings import Credentials, Settings
-from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws.errors import ConcurrencyError, ConfigurationError, Delivery
-from responses_ws.messages import Chunk, Limits, Message, Timeouts, check_seconds
+from responses_ws._stored_responses import UNFINISHED, StoredResponses
+from responses_ws._transport.deadline import NEVER, Deadline
+from responses_ws.errors import ConcurrencyError
+from responses_ws.messages import Chunk, Limits, Message, Timeouts
 from responses_ws.stream import ResponseStream
-from responses_ws.streaming import StreamAccumulator, build_chunk
 
 if TYPE_CHECKING:
     import ssl
 
 __all__ = ["HTTPTransport"]
 
-UNFINISHED = frozenset({"queued", "in_progress"})
-PAGE = 100
-"""Items that are asked for at a time; the most that the service gives."""
+T = TypeVar("T")
 
 
-class HTTPTransport:
+class HTTPTransport(StoredResponses):
     """A blocking client for the Responses API over HTTP, with the verbs, chunks, messages and errors of
     :class:`WebSocket`.
 
@@ -251,67 +245,6 @@ class HTTPTransport:
     def warmup(self, *, model: str, **extra: Any) -> None:
         """Do nothing: over HTTP there is no connection that could be prepared."""
 
-    # -- stored responses
-
-    def retrieve(self, response_id: str) -> Message:
-        """A stored response as it is now, whatever its status.
-
-        :raises NotFoundError: the service does not hold it.
-        :raises ConnectionError: it cannot be reached, or was lost, or a clock ran out.
-        """
-        return _message(self._request("GET", response_id))
-
-    def poll(self, response_id: str, *, interval: float = 2, timeout: float | None = None) -> Message:
-        """Wait for the end of a background response; the answer.
-
-        May be called again after any error: it only asks.
-
-        :param interval: seconds between two looks.
-        :param timeout: seconds in all; None means no limit.
-        :raises ResponseError: the response failed, or the service does not hold it.
-        :raises ResponseTimeout: it is still running after ``timeout`` seconds.
-        :raises ConnectionError: the service cannot be reached.
-        """
-        check_seconds("interval", interval)
-        deadline = Deadline(check_seconds("timeout", timeout))
-        pause: queue.SimpleQueue[None] = queue.SimpleQueue()
-        while True:
-            message = self.retrieve(response_id)
-            if message.status not in UNFINISHED:
-                return _checked(message)
-            if deadline.expired:
-                raise overdue(deadline, delivery=Delivery.STARTED, response_id=response_id)
-            wait_for(pause, deadline.remaining(interval))
-
-    def cancel(self, response_id: str) -> Message:
-        """Stop a background response; what there is of it. One that is over stays as it is.
-
-        :raises BadRequestError: it does not run in the background.
-        :raises NotFoundError: the service does not hold it.
-        """
-        return _message(self._request("POST", response_id, "/cancel"))
-
-    def delete(self, response_id: str) -> None:
-        """Let the service forget a stored response.
-
-        :raises NotFoundError: it does not hold it.
-        """
-        self._request("DELETE", response_id)
-
-    def input_items(self, response_id: str) -> Iterator[dict[str, Any]]:
-        """What a stored response was given, oldest first, asked for page by page.
-
-        :raises NotFoundError: the service does not hold it.
-        """
-        query = {"order": "asc", "limit": str(PAGE)}
-        while True:
-            page = self._request("GET", response_id, "/input_items", query)
-            yield from mappings(page.get("data"))
-            last = text(page.get("last_id"))
-            if not page.get("has_more") or last is None or query.get("after") == last:
-                return
-            query["after"] = last
-
     # -- inside
 
     def _payload(
@@ -386,19 +319,18 @@ class HTTPTransport:
                 self._chain = Chain(message.response_id, stored, number) if stored else None
 
     def _request(
-        self, method: str, response_id: str, suffix: str = "", query: Mapping[str, str] | None = None
-    ) -> Event:
-        """Ask about a stored response; the JSON of the answer."""
-        check_type("response_id", response_id, str)
-        # Dots are left as they are by quote(), and an address is cleared of them on the way.
-        if not response_id or response_id in (".", "..") or not response_id.isprintable():
-            raise ConfigurationError("response_id is empty, or no name of a response")
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Event], T],
+        *,
+        query: Mapping[str, str] | None = None,
+        deadline: Deadline = NEVER,
+    ) -> T:
         self._check_process()
         self._settle()
-        path = f"/{quote(response_id, safe='')}{suffix}"
-        return self._line.request(
-            method, path, query, deadline=Deadline(self._settings.timeouts.total)
-        ).answer()
+        deadline = deadline.sooner(self._settings.timeouts.total)
+        return self._line.request(method, path, query, deadline=deadline).answer(read)
 
     def _check_process(self) -> None:
         """In a forked child: the connections are the parent's, and a lock of it may be held for ever."""
@@ -410,20 +342,3 @@ class HTTPTransport:
         if running is not None:
             running.drop()
         self._line.forget()
-
-
-def _message(answer: Event) -> Message:
-    """The message of a response that came as JSON."""
-    accumulator = StreamAccumulator()
-    accumulator.add(build_chunk(as_event(answer)))
-    message = accumulator.to_message()
-    message.transport = "http"
-    return message
-
-
-def _checked(message: Message) -> Message:
-    """The message of a response that did not fail."""
-    error = parse_error({"type": "response.completed", "response": message.raw})
-    if error is not None:
-        raise response_error(error, partial=message, response_id=message.response_id)
-    return message

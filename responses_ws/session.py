@@ -218,7 +218,7 @@ class Session:
             on_begin(request)
         if self._closed:
             raise ConnectionError("the session is closed")
-        answer = request.answer()
+        answer = request.answer(dict)
         ended = {"type": "response.completed", "response": answer}
         Ticket(told for told in (self._on_usage, on_usage) if told is not None).settle(ended)
         accumulator = StreamAccumulator()

@@ -28,6 +28,7 @@ from responses_ws.testing import (
     eof,
     optional,
     reset,
+    respond,
     run,
     send,
 )
@@ -39,6 +40,7 @@ ANSWER = "answer"
 NO_RETRIES = Retry(max_retries=0, replay="unknown")
 REPLAY = Retry(replay="unknown")
 SOCKET = ("websocket",)
+HTTP = ("http",)
 MCP = [{"type": "mcp", "server_label": "s", "server_url": "https://example.com"}]
 CONNECTIONS = 6
 """More than any row opens."""
@@ -120,6 +122,9 @@ ROWS = [
     rejected("age limit", 2, ANSWER, LIMIT, where=SOCKET),
     rejected("age limit twice", 2, "ConnectionLimitReached", LIMIT, LIMIT, where=SOCKET),
     rejected("age limit, no retries", 1, "ConnectionLimitReached", LIMIT, policy=NO_RETRIES, where=SOCKET),
+    rejected("502 of a gateway", 2, ANSWER, respond(502), where=HTTP),
+    unknown("504 of a gateway", 1, "ServerError", respond(504), where=HTTP),
+    unknown("504 of a gateway, replay", 2, ANSWER, respond(504), where=HTTP, policy=REPLAY),
     unknown("closed unheard", 1, "ConnectionLost", close(1011)),
     unknown("reset unheard", 1, "ConnectionLost", reset()),
     unknown("closed unheard, replay", 2, ANSWER, close(1011), policy=REPLAY),

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import pytest
 import responses as mocked
-from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event, read_deltas, until
+from over_http import ASK, BEGUN, event_stream, failure, transport
+from shell import KEY, SECONDS, Task, answer, completed, delta, error_event, read_deltas, until
 
 from responses_ws import (
     AuthenticationError,
@@ -32,13 +33,12 @@ from responses_ws import (
     ProtocolError,
     RateLimitError,
     ResponseError,
-    ResponsesWSError,
     ResponseTimeout,
     ServerError,
     Timeouts,
     _http_call,
 )
-from responses_ws._transport import http, http_wire
+from responses_ws._transport import dialling, http
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import (
     Model,
@@ -49,7 +49,6 @@ from responses_ws.testing import (
     eof,
     expect,
     expect_gone,
-    expect_request,
     gate,
     hang,
     mark,
@@ -68,8 +67,6 @@ from responses_ws.testing import (
 )
 
 BASE = "https://api.openai.com/v1"
-ASK = {"model": "m", "input": "hi"}
-BEGUN = [created("resp_1"), delta("one")]
 
 
 @pytest.fixture
@@ -88,23 +85,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def model() -> Iterator[ScriptedServer]:
     with ScriptedServer(model=Model()) as server:
         yield server
-
-
-def transport(server: ScriptedServer, **options: Any) -> HTTPTransport:
-    """A transport to the server."""
-    given = {"response_timeout": SECONDS, **options}
-    return HTTPTransport(KEY, api_base=server.url, ssl_context=server.ssl_context, **given)
-
-
-def event_stream(*events: dict[str, Any]) -> bytes:
-    return b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
-
-
-def failure(http_transport: HTTPTransport, **fields: Any) -> ResponsesWSError:
-    """What one turn failed with."""
-    with pytest.raises(ResponsesWSError) as caught:
-        http_transport.create_response(**(ASK | fields))
-    return caught.value
 
 
 # -- the request, without a network
@@ -245,7 +225,9 @@ def test_an_error_in_the_stream_has_the_id_of_the_request(mock: mocked.RequestsM
     [
         (b'{"id": "resp_1", "status": "completed", "output": []}', None),
         (b'{"id": "resp_1", "status": "failed", "error": {"code": "server_error"}}', ServerError),
+        (b'{"id": "resp_1", "status": "completed", "error": {"code": "server_error"}}', ServerError),
         (b'{"error": {"code": "rate_limit_exceeded", "message": "slow"}}', RateLimitError),
+        (b'{"error": {"code": "rate_limit_exceeded"}, "type": "api_error"}', RateLimitError),
         (b'{"what": 1}', ProtocolError),
         (b"[]", ProtocolError),
         (b"{", ProtocolError),
@@ -578,7 +560,7 @@ def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyP
     assert "could not be started: can't start new thread" in str(error)
     assert error.delivery is Delivery.NOT_SENT
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
-    monkeypatch.setattr(http_wire, "THREAD_START_SECONDS", 0.1)
+    monkeypatch.setattr(dialling, "THREAD_START_SECONDS", 0.1)
     assert "--enable-threads" in str(failure(HTTPTransport(KEY, api_base="http://127.0.0.1:9")))
 
 
@@ -957,157 +939,6 @@ def iter_once(stream: Any) -> Iterator[Any]:
 
 
 KEPT: list[Any] = []
-
-
-# -- stored responses
-
-
-def test_a_stored_response_can_be_retrieved(model: ScriptedServer) -> None:
-    """As the message that it was."""
-    with transport(model) as http_transport:
-        message = http_transport.create_response(**ASK, max_output_tokens=2)
-        found = http_transport.retrieve(str(message.response_id))
-    assert found.status == message.status == "incomplete"
-    assert (found.content, found.usage, found.output) == (message.content, message.usage, message.output)
-    assert (found.incomplete_reason, found.transport) == ("max_output_tokens", "http")
-
-
-def test_what_a_response_was_given_comes_page_by_page(model: ScriptedServer) -> None:
-    """All of it, oldest first."""
-    items = [{"role": "user", "content": str(number)} for number in range(250)]
-    with transport(model) as http_transport:
-        message = http_transport.create_response(model="m", input=items)
-        listed = list(http_transport.input_items(str(message.response_id)))
-    assert [item["content"] for item in listed] == [item["content"] for item in items]
-    assert sum(request.path.endswith("/input_items") for request in model.http_requests) == 3
-
-
-def test_a_deleted_response_is_gone(model: ScriptedServer) -> None:
-    """Whatever is asked about it."""
-    with transport(model) as http_transport:
-        response_id = str(http_transport.create_response(**ASK).response_id)
-        http_transport.delete(response_id)
-        for ask in (
-            http_transport.delete,
-            http_transport.retrieve,
-            http_transport.cancel,
-            http_transport.poll,
-            lambda lost: list(http_transport.input_items(lost)),
-        ):
-            with pytest.raises(NotFoundError) as caught:
-                ask(response_id)
-            assert caught.value.request_id
-
-
-@pytest.mark.parametrize("verb", ["call", "create_response"])
-def test_a_background_response_is_polled(model: ScriptedServer, verb: str) -> None:
-    """It is there at once without an answer, does not move the chain, and comes by and by."""
-    with transport(model) as http_transport:
-        payload = {**ASK, "background": True}
-        message = (
-            http_transport.call(payload) if verb == "call" else http_transport.create_response(**payload)
-        )
-        assert (message.status, message.content) == ("queued", "")
-        assert http_transport.last_response_id is None
-        assert http_transport.poll(str(message.response_id), interval=0.001).content == "You said: hi."
-    assert model.requests == [{**ASK, "background": True, "stream": False}]
-
-
-def test_a_background_response_can_be_streamed(model: ScriptedServer) -> None:
-    """By who wants its chunks."""
-    seen: list[Any] = []
-    with transport(model) as http_transport:
-        message = http_transport.create_response(**ASK, background=True, on_chunk=seen.append)
-        assert message.content == "You said: hi."
-        assert http_transport.call({**ASK, "background": True, "stream": True}).content == "You said: hi."
-        with http_transport.stream(**ASK, background=True) as stream:
-            assert "".join(stream.text).startswith("You said: hi.")
-    assert seen
-    assert all(request["stream"] for request in model.requests)
-
-
-def test_a_background_response_can_be_cancelled() -> None:
-    """What does not run in the background cannot."""
-    with ScriptedServer(model=Model(background_polls=100)) as server, transport(server) as http_transport:
-        message = http_transport.create_response(**ASK, background=True)
-        assert http_transport.cancel(str(message.response_id)).status == "cancelled"
-        assert http_transport.poll(str(message.response_id)).status == "cancelled"
-        other = http_transport.create_response(**ASK)
-        with pytest.raises(BadRequestError, match="synchronous"):
-            http_transport.cancel(str(other.response_id))
-
-
-def test_polling_ends_with_its_time() -> None:
-    """And may be taken up again."""
-    with ScriptedServer(model=Model(background_polls=10**6)) as server, transport(server) as http_transport:
-        message = http_transport.create_response(**ASK, background=True)
-        with pytest.raises(ResponseTimeout) as caught:
-            http_transport.poll(str(message.response_id), interval=0.01, timeout=0.05)
-    assert (caught.value.seconds, caught.value.response_id) == (0.05, message.response_id)
-    assert caught.value.delivery is Delivery.STARTED
-
-
-def test_a_background_response_that_failed_is_an_error(server: ScriptedServer) -> None:
-    """As in a stream; retrieving it is none."""
-    failed = {"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": "told to"}}
-    server.connection(*[expect_request("GET", "/responses/resp_1"), respond(200, body=failed)] * 2)
-    with transport(server) as http_transport:
-        assert http_transport.retrieve("resp_1").status == "failed"
-        with pytest.raises(ServerError) as caught:
-            http_transport.poll("resp_1")
-    assert caught.value.response_id == "resp_1"
-    assert caught.value.partial is not None
-
-
-@pytest.mark.parametrize("response_id", ["", None, 7, ".", "..", "half \ud800", "line\nbreak"])
-def test_an_id_that_is_none(response_id: Any) -> None:
-    """Nothing is asked."""
-    with pytest.raises(ConfigurationError, match="response_id"):
-        HTTPTransport(KEY).retrieve(response_id)
-
-
-def test_an_id_is_quoted(server: ScriptedServer) -> None:
-    """It is opaque text, and never another address."""
-    server.connection(expect_request("DELETE", "/responses/..%2Fa%3Fb%20%C3%BC"), respond(204))
-    with transport(server) as http_transport:
-        http_transport.delete("../a?b ü")
-
-
-@pytest.mark.parametrize("interval", [0, -1, True, "1"])
-def test_a_bad_interval_is_refused_by_name(interval: Any) -> None:
-    """Before anything is asked."""
-    with pytest.raises(ConfigurationError, match="interval"):
-        HTTPTransport(KEY).poll("resp_1", interval=interval)
-
-
-@pytest.mark.parametrize(
-    ("steps", "kind"),
-    [
-        ([respond(200, body=b"{")], ProtocolError),
-        ([respond(200, body=b'{"a": 1}')], ProtocolError),
-        ([raw_handshake(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), eof()], ConnectionLost),
-        ([expect_request("GET", "resp_1"), expect_gone()], ResponseTimeout),
-        ([respond(200, body=b'{"id": "%b"}' % (b"x" * 2000))], ProtocolError),
-    ],
-    ids=["no json", "no response", "cut short", "silent", "too long"],
-)
-def test_an_answer_about_a_response_that_is_none(server: ScriptedServer, steps: Any, kind: type) -> None:
-    """Errors as everywhere."""
-    server.connection(*steps)
-    limits = Limits(max_message_bytes=1000)
-    with transport(server, response_timeout=0.1, limits=limits) as http_transport, pytest.raises(kind):
-        http_transport.retrieve("resp_1")
-
-
-def test_stored_responses_can_be_asked_about_while_another_runs(server: ScriptedServer) -> None:
-    """From any thread, on connections of their own."""
-    server.connection(expect(), send(*BEGUN), gate("go"), send(completed("resp_1")))
-    server.connection(expect_request("GET", "/resp_0"), respond(200, body=completed("resp_0")["response"]))
-    with transport(server) as http_transport:
-        stream = http_transport.stream(**ASK)
-        assert Task(lambda: http_transport.retrieve("resp_0")).result().response_id == "resp_0"
-        server.open("go")
-        assert stream.message.content == "one"
 
 
 # -- interim answers

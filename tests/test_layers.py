@@ -30,6 +30,7 @@ LEVELS = {
     f"{PACKAGE}._http_line": 3,
     f"{PACKAGE}._process": 3,
     f"{PACKAGE}._settings": 3,
+    f"{PACKAGE}._stored_responses": 3,
     f"{PACKAGE}._source": 3,
     f"{PACKAGE}._connection": 3,
     f"{PACKAGE}._link": 3,

@@ -115,8 +115,8 @@ def terminal_status(event: Event) -> str | None:
     """None while the turn goes on, otherwise how it ended.
 
     ``completed``, ``incomplete``, ``failed``, ``error``, or another status as the service gave it. Where the
-    type and ``response.status`` disagree, the stricter counts. An unknown type ends the turn when its
-    ``response.status`` says so.
+    type and ``response.status`` disagree, the stricter counts, and what has an ``error`` is not completed. An
+    unknown type ends the turn when its ``response.status`` says so.
     """
     try:
         implied = _ENDS.get(event.get("type"), _UNKNOWN)
@@ -126,13 +126,17 @@ def terminal_status(event: Event) -> str | None:
 
 
 def _status(event: Event, implied: str) -> str | None:
-    given = text(mapping(event.get("response")).get("status"))
+    response = mapping(event.get("response"))
+    given = text(response.get("status"))
     if implied is _UNKNOWN:
         kind = event_type(event)
         if kind == "error":
             return "error"
-        return given if given in ENDED and starts_response(kind) else None
-    return max(given or implied, implied, key=lambda status: STRICTNESS.get(status, 0))
+        if given not in ENDED or not starts_response(kind):
+            return None
+        implied = given
+    stricter = max(given or implied, implied, key=lambda status: STRICTNESS.get(status, 0))
+    return "failed" if stricter == "completed" and response.get("error") else stricter
 
 
 def starts_response(event_type: str) -> bool:

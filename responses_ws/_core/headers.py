@@ -19,6 +19,7 @@ __all__ = [
     "credentials",
     "hide",
     "secrets",
+    "unfolded",
     "upgrade_headers",
 ]
 
@@ -27,6 +28,8 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.6.2."""
 VALUE = re.compile(r"[\t -~\x80-\xff]*")
 """RFC 9110, 5.5: visible characters, spaces and tabs; what latin-1 has beyond ASCII is sent as it is."""
+
+FOLD = re.compile(r"\s*[\r\n]\s*")
 
 HANDSHAKE = "it belongs to the opening handshake (RFC 6455, 4.1)"
 FRAMING = "it would change where the request ends (RFC 9112, 6)"
@@ -134,6 +137,11 @@ def secrets(headers: Mapping[str, Secret]) -> tuple[Secret, ...]:
     """What must be masked when a server echoes it, the longest first, so that none hides within another."""
     found = dict.fromkeys(secret for secret in credentials(headers) if len(secret.reveal()) >= LEAST_SECRET)
     return tuple(sorted(found, key=lambda secret: len(secret.reveal()), reverse=True))
+
+
+def unfolded(value: str) -> str:
+    """The value of a header on one line (RFC 9112, 5.2)."""
+    return FOLD.sub(" ", value).strip()
 
 
 class Masker:

@@ -7,7 +7,8 @@ is the error's ``delivery``:
 NOT_SENT    over HTTP at once where the socket could not be had, else again after a pause
 REJECTED    429 and 5xx after their delay; a lost id once with the whole input; the age limit at
             once on a new connection; any other 4xx never
-UNKNOWN     raised; again after a pause with ``replay="unknown"``
+UNKNOWN     raised; again after a pause with ``replay="unknown"``. A gateway's 504 is one: it gave up
+            waiting for the service, which may go on
 STARTED     raised
 ==========  ====================================================================================
 """
@@ -67,8 +68,9 @@ class Retry:
     :param max_seconds: from the beginning of the call, after which it does not ask again; None means no
         limit.
     :param replay: ``unknown`` asks again also when the connection was lost after the request had left and
-        nothing was heard of it: the service may have run it, and then it is paid twice. Never with tools
-        that act on the service's side (``mcp``, ``shell``, ``computer``).
+        nothing was heard of it, or a gateway gave up waiting for the answer: the service may have run it, and
+        then it is paid twice. Never with tools that act on the service's side (``mcp``, ``shell``,
+        ``computer``).
     :raises ConfigurationError: naming the parameter that cannot work.
     """
 
@@ -235,9 +237,11 @@ def _unknown(policy: Retry, error: ResponsesWSError, attempt: Attempt) -> Next:
     if isinstance(error, ConnectionLost) and error.close_code == TOO_BIG:
         # The service says that it did not read the message.
         return Next.HTTP if attempt.fallback else Next.RAISE
-    if policy.replay == "never" or attempt.acting or not isinstance(error, ConnectionError):
+    if policy.replay == "never" or attempt.acting:
         return Next.RAISE
-    return Next.AGAIN if _is_blameless(error) else Next.RAISE
+    if isinstance(error, ResponseError):
+        return _again(error)
+    return Next.AGAIN if isinstance(error, ConnectionError) and _is_blameless(error) else Next.RAISE
 
 
 DECIDE = {Delivery.NOT_SENT: _not_sent, Delivery.REJECTED: _rejected, Delivery.UNKNOWN: _unknown}

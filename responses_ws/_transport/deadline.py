@@ -38,6 +38,11 @@ class Deadline:
         left = max(0.0, self.at - self._clock())
         return left if at_most is None else min(left, at_most)
 
+    def sooner(self, seconds: float | None) -> Deadline:
+        """This one or one of so many seconds from now (None: never), whichever comes first."""
+        other = Deadline(seconds, self._clock)
+        return other if self.at is None or (other.at is not None and other.at < self.at) else self
+
     @property
     def expired(self) -> bool:
         return self.at is not None and self._clock() >= self.at

@@ -7,6 +7,7 @@ sockets are opened as those of WebSockets are: proxies, authorities and client c
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import time
 import weakref
@@ -18,6 +19,8 @@ import requests
 import requests.adapters
 import urllib3.connection
 import urllib3.connectionpool
+from urllib3.exceptions import HeaderParsingError
+from urllib3.util.response import assert_header_parsing
 
 from responses_ws._transport.http_wire import Reader
 
@@ -30,6 +33,9 @@ MARGIN_SECONDS = 1.0
 
 SWITCHING = 101
 MOST_INTERIM = 16
+MAX_LINE = 64 * 1024
+DECIMAL = re.compile("[0-9]{1,18}")
+HEXADECIMAL = re.compile(b"[0-9A-Fa-f]{1,15}")
 
 
 class Line:
@@ -92,18 +98,57 @@ def _idle_seconds(keep_alive: str) -> float:
 
 
 class _Response(http.client.HTTPResponse):
-    """Passes over every interim answer (RFC 9110, 15.2); http.client knows 100 alone.
+    """Strict where http.client guesses: what is taken for the end of an answer begins the next one."""
 
-    What was taken for the answer would leave the answer itself to the next request.
-    """
+    def begin(self) -> None:
+        super().begin()
+        try:
+            assert_header_parsing(self.headers)
+        except HeaderParsingError:
+            raise http.client.HTTPException("a line of the head is no header") from None
+        codings, lengths = self._values("transfer-encoding"), set(self._values("content-length"))
+        if codings:
+            self._frame_by(codings)
+        elif lengths:
+            self._frame_to(lengths)
+
+    def _values(self, name: str) -> list[str]:
+        lines = self.headers.get_all(name, [])
+        return [value.strip().lower() for line in lines for value in line.split(",")]
+
+    def _frame_by(self, codings: list[str]) -> None:
+        if codings != ["chunked"]:
+            raise http.client.HTTPException("a transfer coding that was not asked for")
+        self.chunked, self.chunk_left, self.length = True, None, None
+        self.will_close = self._check_close()  # type: ignore[attr-defined]
+
+    def _frame_to(self, lengths: set[str]) -> None:
+        """The same length may be said twice (RFC 9110, 8.6)."""
+        length = lengths.pop()
+        if lengths or not DECIMAL.fullmatch(length):
+            raise http.client.HTTPException("a length that is none")
+        if self.length is None:
+            self.length = int(length)
 
     def _read_status(self) -> tuple[str, int, str]:
+        """Pass over every interim answer (RFC 9110, 15.2); http.client knows 100 alone."""
         for _ in range(MOST_INTERIM):
             found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             if not 100 <= found[1] < 200 or found[1] == SWITCHING:
                 return found
             http.client.parse_headers(self.fp)
         raise http.client.HTTPException(f"{MOST_INTERIM} interim answers and no final one")
+
+    def _read_next_chunk_size(self) -> int:
+        """http.client takes what int() takes: signs, underscores, ``0x``."""
+        size = self.fp.readline(MAX_LINE).partition(b";")[0].strip()
+        if not HEXADECIMAL.fullmatch(size):
+            raise ValueError("a chunk without its size")
+        return int(size, 16)
+
+    def _read_and_discard_trailer(self) -> None:
+        """Not without end."""
+        http.client.parse_headers(self.fp)
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import dataclasses
 import http.client
-import os
 import socket
-import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from responses_ws._core.events import http_error
-from responses_ws._core.headers import Masker
+from responses_ws._core.headers import Masker, unfolded
 from responses_ws._core.secret import Secret
 from responses_ws._transport import net
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._transport.http import Line
+from responses_ws._transport.http_client import HttpClient
 from responses_ws._transport.http_wire import NothingYetError, Reader, Wire
 from responses_ws.errors import (
     ConnectionLost,
@@ -28,16 +25,21 @@ from responses_ws.errors import (
     ResponseError,
     ResponsesWSError,
     ResponseTimeout,
+    bare,
 )
 
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["Exchange", "HttpClient"]
+__all__ = ["Exchange"]
 
 READ_BYTES = 64 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ERROR_SECONDS = 2.0
+
+GAVE_UP_WAITING = (504, 524)
+"""By which a gateway says that it had handed the request on and that no answer came in its time. The service
+may go on with it. (524 is Cloudflare's.)"""
 
 HEADERS = {
     "User-Agent": "",
@@ -48,66 +50,17 @@ HEADERS = {
 """What the libraries would otherwise set in their own way; the caller's replace them."""
 
 
-class HttpClient:
-    """The kept connections to one service. May be used from any thread.
-
-    :param dialling: where attempts to connect are to be found while they last.
-    """
-
-    def __init__(self, dialling: set[Any]) -> None:
-        self.dialling = dialling
-        self._idle: collections.deque[Line] = collections.deque()
-        self._pid = os.getpid()
-        self._ssl_context: ssl.SSLContext | None = None
-
-    def close(self) -> None:
-        """Close the connections at rest."""
-        while line := self._take():
-            line.close()
-
-    def forget(self) -> None:
-        """In a forked child: give up the parent's connections without a byte to their peers."""
-        self._pid = os.getpid()
-        self.close()
-
-    def lease(self, url: str) -> Line:
-        """The connection that was used last, if the server is likely to hold it still, or a new one."""
-        if self._pid != os.getpid():
-            self.forget()
-        while line := self._take():
-            if line.fresh:
-                return line
-            line.close()
-        return Line(url)
-
-    def keep(self, line: Line) -> None:
-        """A connection is at rest again."""
-        self._idle.append(line)
-
-    def prepared(self, target: Target) -> Target:
-        """The target with its TLS context, which is kept: reading the authorities takes milliseconds."""
-        if target.ssl_context is not None or not target.url.startswith("wss:"):
-            return target
-        if self._ssl_context is None:
-            self._ssl_context = net.tls_context()
-        return dataclasses.replace(target, ssl_context=self._ssl_context)
-
-    def _take(self) -> Line | None:
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
-        return None
-
-
 class Exchange:
     """One request and its answer. One thread uses it; :meth:`abort` may come from any.
 
     :param deadline: of the whole call.
-    :param response_timeout: seconds that the head of the answer may take, and each wait of :meth:`read_all`.
+    :param response_timeout: seconds that the head of the answer may take, or all of it with :meth:`read_all`.
     :ivar wire: its socket.
     :ivar reader: what is read from it.
     :ivar status: of the answer.
     :ivar headers: of the answer, names in lower case, secrets masked.
-    :ivar delivery: NOT_SENT, UNKNOWN once the last byte has left, REJECTED by a status.
+    :ivar delivery: NOT_SENT, UNKNOWN once the last byte has left, REJECTED by a status, but for those of a
+        gateway that gave up waiting.
     """
 
     def __init__(
@@ -134,7 +87,10 @@ class Exchange:
         self._line: Line | None = None
         self._raw: Any = None
         self._body: http.client.HTTPResponse | None = None
+        self._gathered = bytearray()
         self._cut_short = False
+        self._fault: ResponsesWSError | None = None
+        self._patience = Deadline(response_timeout)
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -143,9 +99,14 @@ class Exchange:
 
     @property
     def delivery(self) -> Delivery:
-        if self.status and not 200 <= self.status < 300:
-            return Delivery.REJECTED
-        return Delivery.UNKNOWN if self.status or self.wire.sent_at else Delivery.NOT_SENT
+        if not self.status or self._accepted:
+            return Delivery.UNKNOWN if self.status or self.sent_at else Delivery.NOT_SENT
+        may_run = self.status in GAVE_UP_WAITING and self.sent_at
+        return Delivery.UNKNOWN if may_run else Delivery.REJECTED
+
+    @property
+    def _accepted(self) -> bool:
+        return 200 <= self.status < 300
 
     @property
     def sent_at(self) -> float | None:
@@ -170,7 +131,7 @@ class Exchange:
         except Exception as error:
             failure = self._failure(error)
             raise failure from failure.__cause__
-        if self.delivery is Delivery.REJECTED:
+        if not self._accepted:
             raise self._refusal()
 
     def _headers(self, url: str) -> dict[str, str]:
@@ -187,6 +148,7 @@ class Exchange:
 
     def expect_answer(self) -> None:
         """The line has sent the request."""
+        self._patience = Deadline(self._response_timeout)
         self.wire.expect_answer(self._response_timeout)
 
     # -- the answer
@@ -198,7 +160,7 @@ class Exchange:
         self._body = original if isinstance(original, http.client.HTTPResponse) else None
         self.status = response.status_code
         self.headers = {
-            name.lower(): self._mask(value.encode("latin-1", "replace")).decode("latin-1")
+            name.lower(): self._mask(unfolded(value).encode("latin-1", "replace")).decode("latin-1")
             for name, value in response.headers.items()
         }
 
@@ -219,6 +181,10 @@ class Exchange:
         return b"".join(pieces)
 
     def _read_piece(self, seconds: float | None) -> bytes | None:
+        if self._fault is not None:
+            raise bare(self._fault)
+        if self._cut_short:
+            return b""
         self.wire.clock = Deadline(seconds)
         body, reader = self._body, self.reader
         if body is None:
@@ -238,6 +204,7 @@ class Exchange:
             return b""
         except Exception as error:
             failure = self._failure(error)
+            self._fault = bare(failure)
             raise failure from failure.__cause__
         if body.length == 0:
             body.close()
@@ -248,26 +215,32 @@ class Exchange:
         """Whether nothing says that the end of the body was not the true one."""
         return not self._cut_short and (self._body is None or not self._body.length)
 
-    def read_all(self, limit: int | None) -> bytes:
-        """The rest of the body, secrets masked.
+    def gather(self, seconds: float | None, limit: int | None) -> bytes | None:
+        """The body, once all of it is there, secrets masked; None when it is not within so many seconds.
 
-        Raises :class:`ConnectionLost`, :class:`ResponseTimeout`, and :class:`ProtocolError` above the limit.
+        Raises :class:`ConnectionLost` when it is cut short, and :class:`ProtocolError` above the limit.
         """
-        found = bytearray()
-        while True:
-            data = self.read(self._deadline.remaining(self._response_timeout))
-            if data is None:
-                raise self._silence()
-            if not data:
-                break
-            found += data
-            if limit is not None and len(found) > limit:
+        patience = Deadline(seconds)
+        while data := self.read(patience.remaining()):
+            self._gathered += data
+            if limit is not None and len(self._gathered) > limit:
                 raise ProtocolError(
                     f"the server sent an answer of more than {limit} bytes", **self._context()
                 )
+            if patience.expired:
+                return None
+        if data is None:
+            return None
         if not self.whole:
             raise ConnectionLost("the connection ended before the answer did", **self._context())
-        return self._mask(bytes(found))
+        return self._mask(bytes(self._gathered))
+
+    def read_all(self, limit: int | None) -> bytes:
+        """The body; see :meth:`gather`. Raises :class:`ResponseTimeout` too."""
+        body = self.gather(self._deadline.remaining(self._patience.remaining()), limit)
+        if body is None:
+            raise self._silence()
+        return body
 
     # -- the end
 
@@ -342,7 +315,7 @@ class Exchange:
             return overdue(self._deadline, **self._context())
         seconds = self._response_timeout or 0.0
         return ResponseTimeout(
-            f"no answer for {seconds:g} seconds (response_timeout)",
+            f"no answer within {seconds:g} seconds (response_timeout)",
             clock="response_timeout",
             seconds=seconds,
             **self._context(),
@@ -356,8 +329,8 @@ class Exchange:
             while len(body) < MAX_ERROR_BYTES and (data := self.read(clock.remaining())):
                 body += data
         error = http_error(self.status, self.headers, self._mask(body), **self._context())
-        if 300 <= self.status < 400:
-            host = net.redirect_host(self.headers.get("location", ""))
+        host = net.redirect_host(self.status, self.headers)
+        if host is not None:
             error.message = f"the server redirects to {host}; redirects are not followed"
         if not self.release():
             self.close()

@@ -5,35 +5,37 @@ http.client writes to it and reads from it, in the caller's thread; every wait i
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import queue
+import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from responses_ws._core.headers import Masker
 from responses_ws._core.secret import Secret
-from responses_ws._transport.base import Hold, Target
+from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline, overdue
-from responses_ws._transport.dial import dial
-from responses_ws.errors import ConnectionError, ConnectionLost, ResponsesWSError, ResponseTimeout
+from responses_ws._transport.dialling import Dialling, shut_down
+from responses_ws.errors import ConnectionLost, ResponsesWSError, ResponseTimeout
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Dialling", "NothingYetError", "Reader", "Wire"]
+__all__ = ["NothingYetError", "Reader", "Wire"]
 
 READ_BYTES = 64 * 1024
 NOT_NOW = (TimeoutError, BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-THREAD_START_SECONDS = 2.0
-RELEASE_SECONDS = 0.2
 LAST_WORD_SECONDS = 2.0
 """How long a server that stopped taking the request is given to say why."""
+
+END_OF_HEAD = b"\r\n\r\n"
+INTERIM = re.compile(rb"HTTP/1\.[01] 1")
+STATUS = slice(9, 10)
+"""Where the class of the status stands in an answer."""
+MAX_EARLY_BYTES = 64 * 1024
 
 
 class NothingYetError(OSError):
@@ -67,8 +69,10 @@ class Wire:
         self._head_sent = False
         self._unsent = length
         self._stuck = False
+        self._early = b""
         self._pid = os.getpid()
         self._sock: socket.socket | None = None
+        self._attempt: Dialling | None = None
 
     # -- the socket
 
@@ -78,14 +82,16 @@ class Wire:
         :param dialling: where the attempt is to be found while it lasts.
         """
         deadline = Deadline(self._deadline.remaining(self._target.timeouts.connect))
-        attempt = Dialling(self._target, deadline, self.hold)
+        attempt = self._attempt = Dialling(self._target, deadline, self.hold)
         dialling.add(attempt)
         try:
+            self._check()
             return attempt.result()
         except ResponsesWSError as error:
             self.failure = overdue(self._deadline) if self._deadline.expired else error
             raise
         finally:
+            self._attempt = None
             attempt.give_up()
             dialling.discard(attempt)
 
@@ -99,12 +105,13 @@ class Wire:
         return self._sock is sock
 
     def let_go(self) -> bool:
-        """The exchange is over; whether nobody has aborted it.
+        """The exchange is over; whether the socket can be used for another.
 
-        An abort that comes later finds no socket, and one that came before is seen here.
+        Not when the rest of the request is missing, which the server would see in the next one, nor after an
+        abort: one that comes later finds no socket, and one that came before is seen here.
         """
         self._sock = None
-        return not self.aborted
+        return self.sent_at is not None and not self.aborted
 
     def abort(self) -> None:
         """End it, whatever it is doing. Takes no lock and never blocks: safe in a finalizer.
@@ -112,9 +119,13 @@ class Wire:
         In a forked child nothing is shut down, for that would end the parent's connection.
         """
         self.aborted = True
-        sock = self._sock
-        if sock is not None and self._pid == os.getpid():
+        if self._pid != os.getpid():
+            return
+        sock, attempt = self._sock, self._attempt
+        if sock is not None:
             shut_down(sock)
+        if attempt is not None:
+            attempt.end(_ended_here())
 
     def close(self) -> None:
         """Give the socket back; takes no lock. Not while another thread sends or receives."""
@@ -126,12 +137,12 @@ class Wire:
         if self._pid != os.getpid():
             raise self._failed(ConnectionLost("the connection belongs to the parent process"))
         if self.aborted:
-            raise self._failed(ConnectionLost("the connection was ended by this side"))
+            raise self._failed(_ended_here())
 
     def _checked(self) -> socket.socket:
         self._check()
         if self._sock is None:
-            raise self._failed(ConnectionLost("the connection was ended by this side"))
+            raise self._failed(_ended_here())
         return self._sock
 
     def _failed(self, error: ResponsesWSError) -> ResponsesWSError:
@@ -168,6 +179,7 @@ class Wire:
             try:
                 sent = sock.send(view)
             except NOT_NOW:
+                self._look_for_answer(sock)
                 self._check_clocks(progress)
             else:
                 view = view[sent:]
@@ -181,6 +193,21 @@ class Wire:
             message = f"the request made no progress for {seconds:g} seconds (send)"
             raise self._failed(ResponseTimeout(message, clock="send", seconds=seconds))
 
+    def _look_for_answer(self, sock: socket.socket) -> None:
+        """A server that takes no more of the request may have said why (RFC 9112, 9.5).
+
+        Raises BrokenPipeError, after which the libraries read the answer, when there is one and it is no
+        success, or when the server has left.
+        """
+        sock.settimeout(0)
+        try:
+            data = sock.recv(READ_BYTES)
+        except NOT_NOW:
+            return
+        self._early += data
+        if not data or _refuses(self._early) or len(self._early) > MAX_EARLY_BYTES:
+            raise BrokenPipeError
+
     # -- receiving
 
     def expect_answer(self, seconds: float | None) -> None:
@@ -189,6 +216,9 @@ class Wire:
 
     def receive(self) -> bytes:
         """Read once, waiting as long as the clock allows; an empty string at the end."""
+        if self._early:
+            early, self._early = self._early, b""
+            return self._mask(early)
         while True:
             sock = self._checked()
             sock.settimeout(self.clock.remaining(SLICE_SECONDS))
@@ -200,6 +230,17 @@ class Wire:
             else:
                 self._check()
                 return self._mask(data)
+
+
+def _ended_here() -> ConnectionLost:
+    return ConnectionLost("the connection was ended by this side")
+
+
+def _refuses(early: bytes) -> bool:
+    """Whether an answer has begun that is neither an interim one (RFC 9110, 15.2) nor a success."""
+    heads = early.split(END_OF_HEAD)
+    status = next((head[STATUS] for head in heads if not INTERIM.match(head)), b"")
+    return status not in (b"", b"2")
 
 
 class Reader(io.BufferedIOBase):
@@ -271,89 +312,3 @@ class Reader(io.BufferedIOBase):
         data = self._buffer[self._at : stop]
         self._at += len(data)
         return data
-
-
-class Dialling:
-    """An attempt to connect, in a thread of its own: a name's look-up cannot be interrupted nor timed."""
-
-    def __init__(self, target: Target, deadline: Deadline, hold: Hold) -> None:
-        self._deadline = deadline
-        # The thread gives up at the deadline too, and knows the step; only a look-up can outlast it.
-        self._patience = Deadline(None if deadline.seconds is None else deadline.seconds + RELEASE_SECONDS)
-        self._hold_also = hold
-        self._sock: socket.socket | None = None
-        self._runs = False
-        self._over = False
-        self._outcome: queue.SimpleQueue[socket.socket | BaseException] = queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._run, args=(target,), name="responses_ws-dial", daemon=True
-        )
-
-    def result(self) -> socket.socket:
-        """The connected socket. Raises what :func:`dial` raises, and when the time is over."""
-        told = self._outcome
-        try:
-            self._thread.start()
-        except RuntimeError as error:
-            raise ConnectionError(f"the thread that connects could not be started: {error}") from error
-        start = Deadline(THREAD_START_SECONDS)
-        while True:
-            with contextlib.suppress(queue.Empty):
-                outcome = told.get(timeout=self._patience.remaining(SLICE_SECONDS))
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                self._over = True
-                return outcome
-            if start.expired and not self._runs:
-                raise ConnectionError(
-                    "the thread that connects did not start; uWSGI runs threads with --enable-threads only"
-                )
-            if self._patience.expired:
-                raise ConnectionError(f"could not connect within {self._deadline.seconds or 0:g} seconds")
-
-    def give_up(self) -> None:
-        """Want no socket any more, if none was taken; the thread closes what it gets."""
-        if self._over:
-            return
-        self._over = True
-        sock = self._sock
-        if sock is not None:
-            shut_down(sock)
-        self._close_outcome()
-
-    def stop(self, deadline: Deadline) -> None:
-        """The interpreter ends meanwhile. Nobody is told, who could only print an error."""
-        self._outcome = queue.SimpleQueue()
-        self.give_up()
-        while self._thread.is_alive() and not deadline.expired:
-            self._thread.join(deadline.remaining(SLICE_SECONDS))
-
-    def _run(self, target: Target) -> None:
-        self._runs = True
-        try:
-            self._outcome.put(dial(target, self._deadline, self._hold))
-        except BaseException as error:
-            self._outcome.put(error)
-        if self._over:
-            self._close_outcome()
-
-    def _hold(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._hold_also(sock)
-        if self._over:
-            raise ConnectionError("connecting was given up")
-
-    def _close_outcome(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            outcome = self._outcome.get_nowait()
-            if isinstance(outcome, socket.socket):
-                outcome.close()
-
-
-def shut_down(sock: socket.socket) -> None:
-    """End the connection of a socket that another thread may be using.
-
-    Not by ``SSLSocket.shutdown``, which drops the TLS layer first: who reads would take ciphertext for data.
-    """
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)

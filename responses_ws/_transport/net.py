@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -26,6 +27,7 @@ __all__ = ["Proxy", "connect_request", "proxy_for", "proxy_secrets", "redirect_h
 PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 """The schemes of proxies, each with its usual port."""
 MAX_SOCKS_BYTES = 255
+REDIRECTS = (301, 302, 303, 307, 308)
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """How OpenSSL names the files of a certificate directory (``openssl rehash``)."""
@@ -105,10 +107,15 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-def redirect_host(location: str) -> str:
-    """The host that a header ``Location`` names, for the text of an error: redirects are not followed."""
+def redirect_host(status: int, headers: Mapping[str, str]) -> str | None:
+    """The host to which an answer redirects, for the text of an error: redirects are not followed.
+
+    None when it does not redirect.
+    """
+    if status not in REDIRECTS:
+        return None
     try:
-        return urlsplit(location).hostname or "elsewhere"
+        return urlsplit(headers.get("location", "")).hostname or "elsewhere"
     except ValueError:
         return "elsewhere"
 

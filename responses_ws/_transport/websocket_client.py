@@ -17,7 +17,7 @@ import websocket
 
 from responses_ws._core.events import http_error
 from responses_ws._core.frames import Opcode
-from responses_ws._core.headers import Masker
+from responses_ws._core.headers import Masker, unfolded
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.net import redirect_host
@@ -180,7 +180,7 @@ def refusal(begun: bytes, sock: socket.socket, target: Target, deadline: Deadlin
         while len(body) < MAX_BODY_BYTES and (piece := response.read1(READ_BYTES)):
             body += piece
     body = Masker(target.secrets)(body)
-    headers = {name.lower(): value for name, value in response.getheaders()}
+    headers = {name.lower(): unfolded(value) for name, value in response.getheaders()}
     return _refused(response.status, response.reason, headers, body)
 
 
@@ -189,8 +189,8 @@ def _refused(status: int, reason: str, headers: Mapping[str, str], body: bytes) 
         return http_error(status, headers, body)
     text = body.decode("utf-8", "replace")
     told = f"{status} {reason}".strip()
-    if 300 <= status < 400:
-        host = redirect_host(headers.get("location", ""))
+    host = redirect_host(status, headers)
+    if host is not None:
         message = f"the server redirects the upgrade to {host} ({told}); redirects are not followed"
     else:
         message = f"the server refused the upgrade: {told}"

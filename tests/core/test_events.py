@@ -31,6 +31,10 @@ def ended(event_type: str, status: object = None, **fields: object) -> dict[str,
     return {"type": event_type, "response": {"id": "resp_1", "status": status}, **fields}
 
 
+def failing(event_type: str, status: object) -> dict[str, object]:
+    return {"type": event_type, "response": {"status": status, "error": {"code": "server_error"}}}
+
+
 @pytest.mark.parametrize(
     ("event", "status"),
     [
@@ -62,6 +66,12 @@ def ended(event_type: str, status: object = None, **fields: object) -> dict[str,
         (ended("response.expired", "in_progress"), None),
         (ended("response.expired", "queued"), None),
         ({"type": "response.expired"}, None),
+        (failing("response.completed", "completed"), "failed"),
+        (failing("response.completed", None), "failed"),
+        (failing("response.expired", "completed"), "failed"),
+        (failing("response.incomplete", "incomplete"), "incomplete"),
+        (failing("response.cancelled", "cancelled"), "cancelled"),
+        (failing("response.in_progress", "in_progress"), None),
         (ended("codex.rate_limits", "completed"), None),
         (ended("keepalive", "completed"), None),
         ({"type": "error"}, "error"),

@@ -157,7 +157,9 @@ def test_without_retries_nothing_that_may_have_left_is_sent_again(
         (lost(U, 1008), TO_HTTP, Next.RAISE),
         (lost(U, 1009), SOCKET_ONLY, Next.RAISE),
         (lost(U), Attempt(acting=True), Next.RAISE),
-        (ServerError("", status=500, delivery=U), TO_HTTP, Next.RAISE),
+        (ServerError("", status=504, delivery=U), ON_HTTP, Next.AGAIN),
+        (ServerError("", status=504, delivery=U), Attempt(acting=True), Next.RAISE),
+        (ServerError("", status=504, headers={"x-should-retry": "false"}, delivery=U), ON_HTTP, Next.RAISE),
         (lost(S), TO_HTTP, Next.RAISE),
     ],
 )
