@@ -17,7 +17,7 @@ from responses_ws.messages import ToolCall, check_seconds
 if TYPE_CHECKING:
     from responses_ws._recovery import TransportName
 
-__all__ = ["Approve", "ChatOptions", "ToolLimits", "as_schema"]
+__all__ = ["TRANSPORTS", "Approve", "ChatOptions", "ToolLimits", "as_schema"]
 
 Approve = Callable[[ToolCall], bool | str | ToolCall]
 TRANSPORTS = ("auto", "websocket", "http")

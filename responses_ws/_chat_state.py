@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from responses_ws._chat_options import ChatOptions, ToolLimits, as_schema
+from responses_ws._chat_options import TRANSPORTS, ChatOptions, ToolLimits, as_schema
 from responses_ws._core.continuation import Ledger
-from responses_ws._core.fields import count, mapping, mappings
+from responses_ws._core.fields import count, mapping, mappings, text
 from responses_ws._core.items import Item
 from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws.errors import ConfigurationError
@@ -58,16 +58,17 @@ class ChatState:
         Raises :class:`ConfigurationError` naming what is missing, or what cannot be read.
         """
         _check_version(data)
-        if schema is None and data.get("schema") is not None:
-            raise ConfigurationError(f"schema: the stored chat has {data['schema']!r}; give it again")
+        name = text(data.get("schema"))
+        if schema is None and name is not None:
+            raise ConfigurationError(f"schema: the stored chat has {name!r}; give it again")
         options = ChatOptions(
             data.get("model", ""),
             toolbox=Toolbox.from_list(mappings(data.get("tools")), tools),
             instructions=data.get("instructions"),
             params=copy.deepcopy(mapping(data.get("params"))),
             schema=as_schema(schema),
-            transport=data.get("transport"),
-            limits=ToolLimits(**_known(ToolLimits, mapping(data.get("limits")))),
+            transport=_transport(data.get("transport")),
+            limits=_limits(mapping(data.get("limits"))),
             eager_tools=data.get("eager_tools") is True,
         )
         usage = {name: count(value) for name, value in _known(Usage, mapping(data.get("usage"))).items()}
@@ -85,6 +86,19 @@ def _check_version(data: Mapping[str, Any]) -> None:
             f"data has version {version}, and this release of responses_ws reads up to {VERSION}: "
             "it was written by a newer one"
         )
+
+
+def _transport(stored: Any) -> Any:
+    if stored not in (None, *TRANSPORTS):
+        raise ConfigurationError("transport of the stored chat cannot be read")
+    return stored
+
+
+def _limits(stored: Mapping[str, Any]) -> ToolLimits:
+    try:
+        return ToolLimits(**_known(ToolLimits, stored))
+    except ConfigurationError:  # it shows the value, which may be anything
+        raise ConfigurationError("limits of the stored chat cannot be read") from None
 
 
 def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

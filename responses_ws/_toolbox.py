@@ -97,11 +97,13 @@ def _restored(entry: Mapping[str, Any], left: dict[str, Any]) -> AnyTool:
         return found
     if "definition" in entry:
         return mapping(entry["definition"])
-    if "function" in entry:
-        raise ConfigurationError(f"tools lacks the function {entry['function']!r} of the stored chat")
-    raise ConfigurationError(
-        f"tools lacks {label!r} of the stored chat: its credentials are not stored, so give it again"
-    )
+    if function := text(entry.get("function")):
+        raise ConfigurationError(f"tools lacks the function {function!r} of the stored chat")
+    if confidential := text(entry.get("confidential")):
+        raise ConfigurationError(
+            f"tools lacks {confidential!r} of the stored chat: no credentials are stored, so give it again"
+        )
+    raise ConfigurationError("tools of the stored chat cannot be read")
 
 
 def _label(definition: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_options import Approve, ChatOptions, ToolLimits, as_schema
 from responses_ws._chat_session import given_credentials, session_for
-from responses_ws._chat_state import ChatState
 from responses_ws._chat_stream import ChatStream
 from responses_ws._conversation import Conversation
 from responses_ws._core.content import Input, input_items
@@ -17,6 +16,7 @@ from responses_ws._core.items import Item
 from responses_ws._core.options import check_callable
 from responses_ws._core.request import UNSET, Unset
 from responses_ws._core.transcript import messages_of
+from responses_ws._portable import Portable
 from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws._usage import OnUsage
 from responses_ws.messages import Chunk, Limits, Message, Timeouts, Usage
@@ -35,12 +35,12 @@ __all__ = ["Chat", "ChatStream"]
 OnChunk = Callable[[Chunk], object]
 
 
-class Chat:
+class Chat(Portable):
     """A conversation with a model: :meth:`ask`, and what was said before is known.
 
     Functions given as ``tools`` are run when the model calls them, until it gives its answer. The history is
     kept here, so that the conversation survives the loss of whatever the service had kept: a lost connection,
-    a response that is gone, another transport, another process (:meth:`to_dict`).
+    a response that is gone, another transport, another process (:meth:`save` and :meth:`load`).
 
     A completed step stays in the history. A step that failed leaves no trace: its input is not in
     ``messages``, while outputs of tools that ran are kept and sent with the next step.
@@ -119,9 +119,9 @@ class Chat:
             eager_tools=eager_tools,
             approve=approve,
         )
-        self._options = options.with_params({"store": store})
+        options = options.with_params({"store": store})
         check_callable("on_usage", on_usage)
-        self._owns_session = session is None
+        owned = session is None
         session = session_for(
             session,
             credentials,
@@ -137,7 +137,7 @@ class Chat:
             ssl_context=ssl_context,
             allow_insecure=allow_insecure,
         )
-        self._conversation = Conversation(session, Ledger(), on_usage)
+        self._put_in(options, Conversation(session, Ledger(), on_usage), owns_session=owned)
 
     # -- asking
 
@@ -289,62 +289,6 @@ class Chat:
         self._conversation.compact(self._options)
         return self
 
-    # -- another one
-
-    def fork(self) -> Chat:
-        """A chat of its own with the same history, on a connection of its own; both can go on, in any thread.
-
-        Its ``usage`` begins at 0. A call that is being made here is not made there: the model is told that it
-        may have had effects. Calls that wait for :meth:`run_tools` belong to both.
-        """
-        conversation = self._conversation
-        ledger, answers = conversation.copied(self._options)
-        other = Conversation(conversation.session.fork(), ledger, conversation.on_usage, answers=answers)
-        return type(self).__new__(type(self))._put_in(self._options, other, owns_session=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The chat as plain values for JSON: history, options, tools by name, usage. No key and no address.
-
-        What was not completed is not in it; calls that are being made are answered as in :meth:`fork`. From
-        any thread. Definitions of tools that hold credentials (MCP servers) are left
-        out, like functions, and have to be given again.
-        """
-        ledger, answers = self._conversation.copied(self._options)
-        return ChatState(self._options, ledger, answers, self._conversation.usage).to_dict()
-
-    @classmethod
-    def from_dict(
-        cls,
-        data: Mapping[str, Any],
-        *,
-        tools: Iterable[AnyTool] = (),
-        schema: Any = None,
-        session: Session | None = None,
-        approve: Approve | None = None,
-        retry: Retry | None = None,
-        on_usage: OnUsage | None = None,
-        client_class: Connector | None = None,
-        **connection: Any,
-    ) -> Chat:
-        """The chat that :meth:`to_dict` gave, in any process: it goes on where that one was.
-
-        When the service no longer has its last response, the whole history is sent.
-
-        :param tools: the functions of the chat; more than it had are offered too.
-        :param schema: that of the chat, if it had one.
-        :param connection: the options of the constructor from ``api_key`` on.
-        :raises ConfigurationError: a function is missing (its name is told), or the data cannot be read.
-        """
-        credentials = given_credentials(
-            *(connection.pop(name, None) for name in ("api_key", "headers", "proxy"))
-        )
-        state = ChatState.from_dict(data, tools, schema)
-        check_callable("on_usage", on_usage)
-        owned = session is None
-        session = session_for(session, credentials, retry, client_class, **connection)
-        conversation = Conversation(session, state.ledger, on_usage, answers=state.answers, usage=state.usage)
-        return cls.__new__(cls)._put_in(state.options.but(approve=approve), conversation, owns_session=owned)
-
     # -- ending
 
     def cancel(self) -> None:
@@ -381,10 +325,4 @@ class Chat:
     def _set(self, change: Callable[[ChatOptions], ChatOptions]) -> Chat:
         with self._conversation.alone():
             self._options = change(self._options)
-        return self
-
-    def _put_in(self, options: ChatOptions, conversation: Conversation, *, owns_session: bool) -> Chat:
-        self._options = options
-        self._conversation = conversation
-        self._owns_session = owns_session
         return self

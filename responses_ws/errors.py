@@ -4,7 +4,8 @@
 
     ResponsesWSError
       ConfigurationError (ValueError)        bad option, bad key, bad URL, bad argument
-      ConcurrencyError                       a second response on a busy lane
+      ConcurrencyError                       a second response on a busy lane, a second writer in a store
+      StoreError                             a store cannot be reached, is full or damaged
       ConnectionError (builtins.ConnectionError)
         HandshakeError                       the upgrade was refused, or was no upgrade at all
         ConnectionLost                       the connection ended before the response did
@@ -70,6 +71,7 @@ __all__ = [
     "ResponsesWSError",
     "SchemaError",
     "ServerError",
+    "StoreError",
     "StreamLimitReached",
     "ToolError",
     "ToolRoundsExceeded",
@@ -159,7 +161,12 @@ class ConfigurationError(ResponsesWSError, ValueError):
 
 
 class ConcurrencyError(ResponsesWSError):
-    """A response is already running on this lane, or another thread is connecting."""
+    """A response is already running on this lane, or another thread is connecting; or somebody else has
+    saved, deleted or locked the conversation in a store."""
+
+
+class StoreError(ResponsesWSError):
+    """A store of conversations cannot be reached, is full or damaged. What it held before, it holds still."""
 
 
 class ConnectionError(ResponsesWSError, builtins.ConnectionError):

@@ -1068,7 +1068,7 @@ def test_no_key_is_stored(server):
         ({"model": 7}, "model"),
         ({"model": None}, "model"),
         ({"ledger": None}, "items must be a list"),
-        ({"limits": {"max_rounds": 0}}, "max_rounds"),
+        ({"limits": {"max_rounds": 0}}, "limits of the stored chat"),
         ({"schema": "Weather"}, "schema: the stored chat has 'Weather'; give it again"),
     ],
 )

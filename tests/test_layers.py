@@ -44,7 +44,9 @@ LEVELS = {
     f"{PACKAGE}._chat_stream": 4,
     f"{PACKAGE}.http_transport": 4,
     f"{PACKAGE}._conversation": 4,
+    f"{PACKAGE}.store": 4,
     f"{PACKAGE}.chat": 5,
+    f"{PACKAGE}._portable": 5,
     f"{PACKAGE}._chat_session": 5,
     f"{PACKAGE}._channel": 4,
     f"{PACKAGE}._verbs": 4,
@@ -73,7 +75,9 @@ HOMES = {
     "websocket": {f"{PACKAGE}._transport.websocket_client"},
     "requests": {f"{PACKAGE}._transport.http", f"{PACKAGE}._transport.net"},
     "tqdm": {f"{PACKAGE}._batch_progress"},
-    "importlib": {PACKAGE, TESTING},
+    "redis": {f"{PACKAGE}.store.redis"},
+    "sqlite3": {f"{PACKAGE}.store.sqlite"},
+    "importlib": {PACKAGE, TESTING, f"{PACKAGE}.store"},
 }
 """What only these modules may import: one file knows each library, and no test sees an import by name."""
 
@@ -300,7 +304,7 @@ def test_no_level_is_for_a_module_that_is_gone() -> None:
     assert [name for name in LEVELS if name not in modules] == []
 
 
-@pytest.mark.parametrize("library", ["websocket", "requests", "tqdm"])
+@pytest.mark.parametrize("library", ["websocket", "requests", "tqdm", "redis", "sqlite3"])
 def test_each_library_has_its_home(library: str) -> None:
     """The rule about who may import it would hold as well for a library that nobody imports."""
     homes = {s.module for s in package_sources() if any(within(name, library) for name, _ in s.imports)}

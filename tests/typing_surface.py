@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -46,6 +47,7 @@ from responses_ws import (
     streaming,
     tools,
 )
+from responses_ws.store import RedisStore, SQLiteStore, Store, Stored
 from responses_ws.testing import Model, ScriptedServer, Step, close, expect, gate, send
 
 WEATHER = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
@@ -251,6 +253,8 @@ def converse(png: bytes) -> Message:
     assert_type(chat.fork().compact(), Chat)
     assert_type(chat.to_dict(), dict[str, Any])
     assert_type(Chat.from_dict(chat.to_dict(), tools=[get_weather], session=Session("key")), Chat)
+    for store in (SQLiteStore(Path("chats.db")), RedisStore("redis://example.com", prefix="p:", expiry=60)):
+        keep(chat, store)
     Chat("gpt-5.5", [get_weather])  # type: ignore[call-arg]
     Chat()  # type: ignore[call-arg]
     Chat("gpt-5.5", transport="pigeon")  # type: ignore[arg-type]
@@ -264,6 +268,20 @@ def converse(png: bytes) -> Message:
     except SchemaError as error:
         assert_type(error.text, str)
     return chat.run_tools(None, 1, timeout_per_tool=2.5)
+
+
+def keep(chat: Chat, store: Store) -> Chat:
+    with store.lock("ada", seconds=60, timeout=None):
+        chat.save(store, "ada")
+    stored = store.load("ada")
+    if stored is not None:
+        assert_type(stored, Stored)
+        assert_type(store.save("ada", stored.data, stored.version), int)
+    store.delete("ada")
+    chat.save("chats.db", "ada")  # type: ignore[arg-type]
+    SQLiteStore()  # type: ignore[call-arg]
+    RedisStore(3)  # type: ignore[arg-type]
+    return assert_type(Chat.load(store, "ada", tools=[], api_key="key"), Chat)
 
 
 def endpoint() -> None:

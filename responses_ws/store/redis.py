@@ -1,0 +1,230 @@
+"""Conversations in a Redis, for several machines; the one file that knows redis-py."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from responses_ws._core.options import check_type
+from responses_ws._core.secret import Secret
+from responses_ws.errors import ConfigurationError, StoreError
+from responses_ws.messages import check_seconds
+from responses_ws.store.base import (
+    LEASE_SECONDS,
+    WAIT_SECONDS,
+    Stored,
+    check_key,
+    conflict,
+    damaged,
+    from_text,
+    lease,
+    next_version,
+    to_text,
+)
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["RedisStore"]
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+ANSWER_SECONDS = 10.0
+"""That a Redis may take to connect or to answer, if its URL says nothing else."""
+
+# In each script KEYS[1] is the key and ARGV[1] what it must hold. redis-py asks again when an answer was
+# lost: then SAVE and TAKE answer the same once more.
+
+SAVE = """
+local version = redis.call('hget', KEYS[1], 'version')
+local held = redis.call('exists', KEYS[1]) == 0 and 'nothing' or 'version ' .. (version or '')
+if held ~= ARGV[1] and version ~= ARGV[2] then
+    return 0
+end
+redis.call('hset', KEYS[1], 'version', ARGV[2], 'data', ARGV[4])
+if ARGV[3] == '' then
+    redis.call('persist', KEYS[1])
+else
+    redis.call('pexpire', KEYS[1], ARGV[3])
+end
+return 1
+"""
+
+TAKE = """
+local token = redis.call('get', KEYS[1])
+if token and token ~= ARGV[1] then
+    return 0
+end
+redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+GIVE_BACK = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then
+    return 0
+end
+return redis.call('del', KEYS[1])
+"""
+
+
+class RedisStore:
+    """A :class:`Store` in a Redis. Wants the extra ``redis``; Redis 6 or later, or what speaks like it.
+
+    Safe over threads, processes, forks and machines. Nothing is connected before the first use.
+
+    :param server: a URL (``redis://``, ``rediss://`` or ``unix://``), or a client of redis-py, which stays
+        the caller's to close. A client that other threads are using while the process forks can hang in the
+        child; a URL is opened anew there.
+    :param prefix: of every key in the Redis.
+    :param expiry: seconds after its last save that a conversation is kept; None keeps it until it is deleted.
+    :raises ConfigurationError: for what cannot work, and without redis-py.
+    """
+
+    def __init__(
+        self, server: str | redis.Redis, *, prefix: str = "responses_ws:", expiry: float | None = None
+    ) -> None:
+        # Hidden first of all: a traceback with locals shows the variables of every frame on it.
+        given = Secret(server) if isinstance(server, str) else server
+        server = ""
+        check_type("prefix", prefix, str)
+        check_seconds("expiry", expiry)
+        self._url = given if isinstance(given, Secret) else None
+        self._client: Any = _client_for(given) if isinstance(given, Secret) else _checked(given)
+        self._pid = os.getpid()
+        self._prefix = prefix or ""
+        self._expiry = "" if expiry is None else str(_milliseconds(expiry))
+        self._place = (given, self._prefix)
+
+    def load(self, key: str) -> Stored | None:
+        """The conversation; see :meth:`Store.load`. It does not put off its expiry."""
+        with _translated(key):
+            version, data = self._redis.hmget(self._chat(key), ["version", "data"])
+        if version is None and data is None:
+            return None
+        return from_text(key, _number(version), data)
+
+    def save(self, key: str, data: Mapping[str, Any], version: int | None) -> int:
+        """Write it, and begin its expiry anew; see :meth:`Store.save`."""
+        new = next_version(version)
+        held = "nothing" if version is None else f"version {version}"
+        with _translated(key):
+            done = self._redis.eval(SAVE, 1, self._chat(key), held, new, self._expiry, to_text(data))
+        if not done:
+            raise conflict(key, version)
+        return new
+
+    def delete(self, key: str) -> None:
+        """Forget it; see :meth:`Store.delete`."""
+        with _translated(key):
+            self._redis.delete(self._chat(key))
+
+    def lock(
+        self, key: str, *, seconds: float = LEASE_SECONDS, timeout: float | None = WAIT_SECONDS
+    ) -> AbstractContextManager[None]:
+        """Let others wait; see :meth:`Store.lock`. Leases go by the clock of the Redis, and end with it."""
+        return lease(self, key, seconds, timeout)
+
+    def take(self, key: str, token: str, seconds: float) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        with _translated(key):
+            return bool(self._redis.eval(TAKE, 1, self._lock(key), token, _milliseconds(seconds)))
+
+    def give_back(self, key: str, token: str) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        with _translated(key):
+            return bool(self._redis.eval(GIVE_BACK, 1, self._lock(key), token))
+
+    def close(self) -> None:
+        """Close the connections, if the client is the store's own. It can be used again: it connects anew."""
+        if self._url is not None:
+            self._redis.connection_pool.disconnect()
+
+    def __enter__(self) -> RedisStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RedisStore) and self._place == other._place
+
+    def __hash__(self) -> int:
+        return hash(self._prefix)
+
+    def __repr__(self) -> str:
+        prefix = getattr(self, "_prefix", "unfinished")  # in a traceback of the constructor
+        return f"<RedisStore {prefix!r}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a RedisStore cannot be pickled: it holds a password and connections")
+
+    @property
+    def _redis(self) -> Any:
+        """The client. In a forked child that of a URL is made anew: locks of the old one may be held."""
+        if self._url is not None and self._pid != os.getpid():
+            self._client, self._pid = _client_for(self._url), os.getpid()
+        return self._client
+
+    def _chat(self, key: str) -> str:
+        check_key(key)
+        return f"{self._prefix}chat:{key}"
+
+    def _lock(self, key: str) -> str:
+        return f"{self._prefix}lock:{key}"
+
+
+def _client_for(url: Secret) -> redis.Redis:
+    if not url.reveal().startswith(SCHEMES):
+        raise ConfigurationError(f"server must be a client of redis-py, or a URL with {', '.join(SCHEMES)}")
+    try:
+        import redis
+    except ImportError:
+        raise ConfigurationError("RedisStore needs redis-py: pip install 'responses_ws[redis]'") from None
+    try:
+        pool = redis.ConnectionPool.from_url(
+            url.reveal(), socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+        )
+    except ValueError:  # its text quotes the URL
+        raise ConfigurationError("server is a URL that redis-py cannot read") from None
+    return redis.Redis(connection_pool=pool)
+
+
+def _checked(client: object) -> object:
+    for method in ("hmget", "eval", "delete"):
+        if not callable(getattr(client, method, None)):
+            raise ConfigurationError(
+                f"server must be a URL or a client of redis-py, not {type(client).__name__}"
+            )
+    return client
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _number(version: object) -> object:
+    """What a hash holds is text, as str or bytes as the client has it."""
+    return int(version) if isinstance(version, (str, bytes)) and version.isdigit() else None
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Errors of redis-py as ours. The text of a refused command quotes what was to be written."""
+    import redis
+
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreError(f"the Redis could not be asked for {key!r} ({type(error).__name__})") from error
+    except redis.RedisError as error:
+        code = str(error).partition(" ")[0]
+        if code == "WRONGTYPE":
+            raise damaged(key) from None
+        raise StoreError(f"the Redis refused {key!r}: {type(error).__name__} {code}") from None
+    except UnicodeDecodeError:
+        raise damaged(key) from None

@@ -1,0 +1,220 @@
+"""Conversations in one SQLite file: no server, no set-up, for the processes of one machine.
+
+A connection lives for one operation. SQLite forbids to carry one over a fork, and its locks do not survive
+that either. So that none can be there, a fork waits for the operation that is running, and operations wait
+for a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from responses_ws._call import wait_for
+from responses_ws._transport import clock
+from responses_ws._transport.deadline import Deadline
+from responses_ws.errors import ConfigurationError, StoreError
+from responses_ws.store.base import (
+    LEASE_SECONDS,
+    WAIT_SECONDS,
+    Stored,
+    check_key,
+    conflict,
+    from_text,
+    lease,
+    next_version,
+    to_text,
+)
+
+__all__ = ["SQLiteStore"]
+
+BUSY_SECONDS = 10.0
+"""That an operation waits for another process which is writing."""
+RETRY_SECONDS = 0.01
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS responses_ws_conversations"
+    " (key TEXT PRIMARY KEY, version INTEGER NOT NULL, data TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS responses_ws_locks"
+    " (key TEXT PRIMARY KEY, token TEXT NOT NULL, taken REAL NOT NULL, until REAL NOT NULL)",
+)
+LOAD = "SELECT version, data FROM responses_ws_conversations WHERE key = ?"
+ADD = "INSERT INTO responses_ws_conversations (data, version, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+CHANGE = "UPDATE responses_ws_conversations SET data = ?, version = ? WHERE key = ? AND version = ?"
+DELETE = "DELETE FROM responses_ws_conversations WHERE key = ?"
+
+# A lease that begins far in the future is one from before the clock was set back.
+TAKE = """
+INSERT INTO responses_ws_locks (key, token, taken, until) VALUES (?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET token = excluded.token, taken = excluded.taken, until = excluded.until
+WHERE token = excluded.token OR until <= excluded.taken OR taken > excluded.taken + 60
+"""
+HELD = "SELECT 1 FROM responses_ws_locks WHERE key = ? AND token = ? AND until > ?"
+GIVE_BACK = "DELETE FROM responses_ws_locks WHERE key = ? AND token = ?"
+
+
+class SQLiteStore:
+    """A :class:`Store` in a file, which is made when it is first used.
+
+    Safe over threads, processes and forks of one machine; not on the file system of a network. The program
+    may keep tables of its own in the file. It grows with its conversations until they are deleted.
+
+    Nothing is kept open between two operations, so :meth:`close` and the ``with`` have nothing to do: they
+    are there so that one kind of store can be exchanged for another.
+
+    :param path: of the file. Its directory must exist.
+    :raises ConfigurationError: for what is no path of a file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given: object = path  # whatever the annotation says
+        name = os.fspath(given) if isinstance(given, (str, os.PathLike)) else given
+        if not isinstance(name, str):
+            raise ConfigurationError(f"path must be a str or a path, not {type(path).__name__}")
+        if not name or name == ":memory:" or "\0" in name:
+            raise ConfigurationError("path must name a file; what is in memory, no other process can read")
+        self._path = os.path.abspath(name)  # a daemon changes its directory
+        _forks.watch()
+
+    def load(self, key: str) -> Stored | None:
+        """The conversation; see :meth:`Store.load`."""
+        check_key(key)
+        with self._connection() as connection:
+            row = connection.execute(LOAD, (key,)).fetchone()
+        return None if row is None else from_text(key, *row)
+
+    def save(self, key: str, data: Mapping[str, Any], version: int | None) -> int:
+        """Write it; see :meth:`Store.save`. It is on the disk when this returns."""
+        check_key(key)
+        text, new = to_text(data), next_version(version)
+        with self._connection() as connection:
+            if version is None:
+                written = connection.execute(ADD, (text, new, key)).rowcount
+            else:
+                written = connection.execute(CHANGE, (text, new, key, version)).rowcount
+        if not written:
+            raise conflict(key, version)
+        return new
+
+    def delete(self, key: str) -> None:
+        """Forget it; see :meth:`Store.delete`."""
+        check_key(key)
+        with self._connection() as connection:
+            connection.execute(DELETE, (key,))
+
+    def lock(
+        self, key: str, *, seconds: float = LEASE_SECONDS, timeout: float | None = WAIT_SECONDS
+    ) -> AbstractContextManager[None]:
+        """Let others wait; see :meth:`Store.lock`. Leases go by the clock of the machine."""
+        return lease(self, key, seconds, timeout)
+
+    def take(self, key: str, token: str, seconds: float) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        with self._connection() as connection:
+            now = clock.wall()
+            return bool(connection.execute(TAKE, (key, token, now, now + seconds)).rowcount)
+
+    def give_back(self, key: str, token: str) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        with self._connection() as connection:
+            held = connection.execute(HELD, (key, token, clock.wall())).fetchone()
+            connection.execute(GIVE_BACK, (key, token))
+        return held is not None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> SQLiteStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SQLiteStore) and self._path == other._path
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {getattr(self, '_path', 'unfinished')}>"  # in a traceback of the constructor
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one operation; each statement is a transaction of its own."""
+        try:
+            with _forks.lock, contextlib.closing(self._connect()) as connection:
+                _prepare(connection)
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.text_factory = bytes  # an error of its decoding would quote what it could not read
+    if connection.execute("PRAGMA journal_mode").fetchone() != (b"wal",):
+        _begin_log(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    for statement in TABLES:
+        connection.execute(statement)
+
+
+def _begin_log(connection: sqlite3.Connection) -> None:
+    """Let readers and the writer not wait for each other.
+
+    For this change alone SQLite does not wait itself for other processes.
+    """
+    deadline = Deadline(BUSY_SECONDS)
+    pause: queue.SimpleQueue[None] = queue.SimpleQueue()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if deadline.expired:
+                raise
+            wait_for(pause, deadline.remaining(RETRY_SECONDS))
+        else:
+            return
+
+
+class _Forks:
+    """Keeps the forks of this process apart from its connections.
+
+    :ivar lock: held by whoever has a connection, or forks.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._watched = False
+
+    def watch(self) -> None:
+        """From the first store on."""
+        if not self._watched and hasattr(os, "register_at_fork"):
+            self._watched = True
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+            )
+
+    def _before(self) -> None:
+        self.lock.acquire()
+
+    def _in_parent(self) -> None:
+        self.lock.release()
+
+    def _in_child(self) -> None:
+        self.lock = threading.RLock()
+
+
+_forks = _Forks()
