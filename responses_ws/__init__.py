@@ -57,6 +57,8 @@ if typing.TYPE_CHECKING:
     from responses_ws.chat import Chat
     from responses_ws.content import Audio, File, Image
     from responses_ws.http_transport import HTTPTransport
+    from responses_ws.lease import Lease
+    from responses_ws.pool import ConnectionPool, PoolStats
     from responses_ws.session import Session
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "ConnectionError",
     "ConnectionLimitReached",
     "ConnectionLost",
+    "ConnectionPool",
     "ContinuationLost",
     "Delivery",
     "Endpoint",
@@ -80,12 +83,14 @@ __all__ = [
     "Image",
     "IncompleteError",
     "Lane",
+    "Lease",
     "Limits",
     "Message",
     "NotFoundError",
     "PayloadTooLarge",
     "PermissionDeniedError",
     "PoolClosed",
+    "PoolStats",
     "PoolTimeout",
     "PreviousResponseNotFound",
     "ProtocolError",
@@ -120,6 +125,9 @@ __all__ = [
 _LATER = {
     "Audio": "content",
     "Chat": "chat",
+    "ConnectionPool": "pool",
+    "Lease": "lease",
+    "PoolStats": "pool",
     "ChatStream": "_chat_stream",
     "File": "content",
     "HTTPTransport": "http_transport",

@@ -47,6 +47,7 @@ class Call(Request):
     """
 
     __slots__ = (
+        "__weakref__",
         "cancelled",
         "last_event_at",
         "link",
@@ -70,6 +71,11 @@ class Call(Request):
         self.link: Link | None = None
         self.terminal: Event | None = None
         self.on_drained: Callable[[Event | None], object] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether its response has ended, or will never be asked for."""
+        return self.state is State.DONE
 
     def next(self, seconds: float | None) -> Batch | End | None:
         """What the reader has put last; see :class:`Source`."""

@@ -9,11 +9,10 @@ from responses_ws._call import Call
 from responses_ws._connection import Connection
 from responses_ws._core.chain import Chain
 from responses_ws._core.request import encode_steer, stores
+from responses_ws._dialer import Dialer
 from responses_ws._settings import Settings
-from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
-    ConcurrencyError,
     ConfigurationError,
     ConnectionError,
     ConnectionLost,
@@ -36,11 +35,9 @@ class Channel:
     :param lane: its name (``stream_id``); None is the default lane.
     """
 
-    def __init__(
-        self, settings: Settings, connector: Connector | None, connection: Connection, lane: str | None
-    ) -> None:
+    def __init__(self, settings: Settings, dialer: Dialer, connection: Connection, lane: str | None) -> None:
         self._settings = settings
-        self._connector = connector
+        self._dialer = dialer
         self._connection = connection
         self._lane = lane
 
@@ -63,7 +60,7 @@ class Channel:
     def connect(self, deadline: Deadline) -> None:
         """Make sure of an open connection. Raises :class:`ConcurrencyError` while another thread connects."""
         self._connection.check_process()
-        self._open(deadline, self._connection.disconnects)
+        self._dialer.dial(self._connection, deadline, self._connection.disconnects)
 
     def start(self, payload: Callable[[], Mapping[str, Any]], owner: object) -> ResponseStream:
         """Take the lane, make sure of a connection, send; the running response.
@@ -149,35 +146,13 @@ class Channel:
                 reused = False
 
     def _make_ready(self, deadline: Deadline) -> None:
-        """Make sure of an open connection, by this thread or by another that is at it."""
         connection = self._connection
-        while True:
-            disconnects = connection.disconnects
-            if not connection.opened:
-                raise ConnectionError("not connected: call connect() first, or use `with`")
-            if deadline.expired:
-                raise overdue(deadline)
-            connection.await_dialing(deadline)
-            try:
-                return self._open(Deadline(deadline.remaining(self._settings.timeouts.connect)), disconnects)
-            except ConcurrencyError:
-                continue  # another lane's thread was quicker
-            except ConnectionError as error:
-                if deadline.expired:
-                    raise overdue(deadline) from error
-                raise
-
-    def _open(self, deadline: Deadline, disconnects: int) -> None:
-        """The key is asked for only when a new connection is made."""
-        if not self._connection.ready:
-            self._connection.connect(self._connect_with(), self._settings.target(), deadline, disconnects)
-
-    def _connect_with(self) -> Connector:
-        if self._connector is not None:
-            return self._connector
-        from responses_ws._transport.ws import SocketTransport
-
-        return SocketTransport
+        disconnects = connection.disconnects
+        if not connection.opened:
+            raise ConnectionError("not connected: call connect() first, or use `with`")
+        if deadline.expired:
+            raise overdue(deadline)
+        self._dialer.make_ready(connection, deadline, disconnects)
 
 
 def _found_dead(error: ResponsesWSError) -> bool:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Protocol, cast
 
 from responses_ws._call import READY, Call, Mark, batches, wait_for
 from responses_ws._core.chain import Chain, Chains
@@ -25,7 +25,7 @@ from responses_ws._core.states import Request, State
 from responses_ws._link import Link, start
 from responses_ws._process import watch
 from responses_ws._transport.base import Connector, Target, Transport
-from responses_ws._transport.deadline import NEVER, Deadline
+from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline
 from responses_ws.errors import (
     ConcurrencyError,
     ConnectionError,
@@ -48,6 +48,13 @@ RELEASE_SECONDS = 0.2
 CLOSED = "the connection was closed by disconnect()"
 
 
+class Watcher(Protocol):
+    """Who is told of what becomes of a connection."""
+
+    def __call__(self, *, ended: bool) -> None:
+        """A response or the link has ended; or else nothing has come for a while."""
+
+
 class Connection:
     """The state behind a WebSocket.
 
@@ -61,6 +68,7 @@ class Connection:
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
     :param patience: seconds to wait for a place on a connection that others use; None means no limit.
     :param named: whether the service is known to name the lanes of its events; None when it is not known.
+    :ivar watcher: called in the reader's thread, with no lock held.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Connection:
         self.disconnects = 0
         self.opened = False
         self.chains = Chains()
+        self.watcher: Watcher | None = None
         self._callers: list[queue.SimpleQueue[Mark]] = []
 
     @property
@@ -162,14 +171,16 @@ class Connection:
                 "%s was not stored and ended with its connection; a new chain begins", chain.response_id
             )
 
-    def await_dialing(self, deadline: Deadline) -> None:
+    def await_dialing(self, deadline: Deadline, given_up: Callable[[], bool] | None = None) -> None:
         """While another thread connects, wait for how that ends."""
         caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
         with self.lock:
             if self.dialing is None:
                 return
             self._callers.append(caller)
-        wait_for(caller, deadline.remaining())
+        while wait_for(caller, deadline.remaining(SLICE_SECONDS)) is None and not deadline.expired:
+            if given_up is not None and given_up():
+                raise ConnectionError("connecting was given up")
 
     # -- the caller's side
 
@@ -333,6 +344,13 @@ class Connection:
         finally:
             self._give_up(link, ConnectionLost(CLOSED))
 
+    def say_goodbye(self) -> None:
+        """Begin the closing handshake, if nothing runs; :meth:`disconnect` ends it."""
+        with self.lock:
+            link = None if self.lanes.running() else self.link
+        if link is not None and link.transport is not None:
+            link.transport.close(1000)
+
     def aged(self) -> bool:
         """Whether the link has reached its age, and nothing runs on it."""
         with self.lock:
@@ -362,10 +380,13 @@ class Connection:
             link.transport.close(1000)
         self._give_up(link, ConnectionLost(reason))
 
-    def stop_dialing(self) -> None:
-        """Give up a connecting that is under way. Takes no lock: safe in a finalizer."""
+    def stop_dialing(self, thread: int | None = None) -> None:
+        """Give up a connecting that is under way. Takes no lock: safe in a finalizer.
+
+        :param thread: whose connecting it must be; None is anybody's.
+        """
         link = self.dialing
-        if link is not None:
+        if link is not None and thread in (None, link.dialer):
             link.abort()
 
     def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
@@ -406,6 +427,8 @@ class Connection:
         for call, batch in routed:
             call.give(batch, now, self._max_buffered_bytes)
         _tell(ready)
+        if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
+            self.watcher(ended=True)
         for kind in strays:
             logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
         error_event = None if broken is None else parse_error(broken)
@@ -428,6 +451,8 @@ class Connection:
             call.finish(cause, _delivery(call.delivery, cause))
             call.account(None)
         _tell(ready)
+        if self.watcher is not None:
+            self.watcher(ended=True)
         # Last, for a handler of logs may raise.
         logger.debug("connection %d has ended: %s", link.generation, cause)
 

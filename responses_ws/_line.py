@@ -6,12 +6,14 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from responses_ws._call import Call
 from responses_ws._connection import Connection
 from responses_ws._core.continuation import Place
 from responses_ws._core.request import encode_steer
+from responses_ws._dialer import Dialer
+from responses_ws._nap import Nap
 from responses_ws._settings import Settings
 from responses_ws._transport import clock
 from responses_ws._transport.base import Connector
@@ -23,14 +25,44 @@ __all__ = ["Compose", "Line", "Sent"]
 
 logger = logging.getLogger("responses_ws")
 
-MAX_GAP = 30.0
-"""Seconds by which the wall clock may run ahead before the machine is taken to have slept."""
-
 POSTPONE_SECONDS = 60.0
 """Before another attempt to replace an old connection, which may take as long as connecting may."""
 
-Compose = Callable[["Place | None"], bytes]
-"""The message for a request that is sent from this place."""
+
+class Compose(Protocol):
+    """Makes the message for a request."""
+
+    def __call__(self, place: Place | None, lane: str | None = None) -> bytes:
+        """That which is sent from this place, on this lane."""
+
+
+class Sockets(Protocol):
+    """The WebSockets of a session: one of its own, or those of a pool."""
+
+    reused: bool
+
+    @property
+    def ready(self) -> bool: ...
+
+    def send(
+        self,
+        compose: Compose,
+        deadline: Deadline,
+        leaving: Callable[[Call], None],
+        given_up: Callable[[], bool],
+    ) -> Sent: ...
+
+    def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]: ...
+
+    def forgo_lanes(self) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+    def close(self, seconds: float | None) -> None: ...
+
+    def forsake(self) -> None: ...
+
+    def fork(self) -> Sockets: ...
 
 
 class Sent(NamedTuple):
@@ -58,16 +90,15 @@ class Line:
         wall: Callable[[], float] = clock.wall,
     ) -> None:
         self._settings = settings
+        self._nap = Nap(monotonic, wall)
         self._connector = connector
-        self._monotonic = monotonic
-        self._wall = wall
+        self._dialer = Dialer(settings, connector)
         self._numbers = itertools.count(1)
         self._number = next(self._numbers)
-        self._connection = self._new_connection()
+        self._connection = self._dialer.new_connection()
         self._live: tuple[Connection, ...] = (self._connection,)
         """It, and while it is being replaced its successor; what an interrupt has left of the like."""
         self._latest: tuple[int, int, int] | None = None
-        self._ahead = self._wall_ahead()
         self._closed = False
         self.reused = False
 
@@ -138,6 +169,13 @@ class Line:
         steer = self._connection.steer(call, encode)
         return targets[-1], steer
 
+    def forgo_lanes(self) -> None:
+        """It uses none."""
+
+    def fork(self) -> Line:
+        """That of a session with a connection of its own."""
+        return Line(self._settings, self._connector)
+
     def interrupt(self) -> None:
         """Give up connecting. Takes no lock: safe in a finalizer."""
         for connection in self._live:
@@ -181,10 +219,10 @@ class Line:
 
         The new one is open before the old one is let go: when there is none to be had, an old one still does.
         """
-        slept = self._has_slept()
+        slept = self._nap.is_over()
         if not slept and not connection.aged():
             return connection, call
-        successor, its_call = self._new_connection(), Call()
+        successor, its_call = self._dialer.new_connection(), Call()
         self._live = (*self._live, successor)
         try:
             try:
@@ -215,40 +253,9 @@ class Line:
         disconnects = connection.disconnects
         if self._closed:
             raise ConnectionError("the session is closed")
-        if connection.ready:
-            return
-        seconds = deadline.remaining(self._settings.timeouts.connect)
-        try:
-            target = self._settings.target()
-            connection.connect(self._connect_with(), target, Deadline(seconds), disconnects, given_up)
-        except ConnectionError as error:
-            if deadline.expired:
-                raise overdue(deadline) from error
-            raise
-        self._ahead = self._wall_ahead()
-
-    def _connect_with(self) -> Connector:
-        if self._connector is not None:
-            return self._connector
-        from responses_ws._transport.ws import SocketTransport
-
-        return SocketTransport
-
-    def _new_connection(self) -> Connection:
-        settings = self._settings
-        return Connection(
-            settings.endpoint,
-            max_buffered_bytes=settings.limits.max_buffered_bytes,
-            patience=settings.response_timeout,
-        )
-
-    def _wall_ahead(self) -> float:
-        return self._wall() - self._monotonic()
-
-    def _has_slept(self) -> bool:
-        """Whether the wall clock has run on without the monotonic one since this was last asked."""
-        before, self._ahead = self._ahead, self._wall_ahead()
-        return self._ahead - before > MAX_GAP
+        if not connection.ready:
+            self._dialer.make_ready(connection, deadline, disconnects, given_up)
+            self._nap.begin()
 
 
 def _check(deadline: Deadline) -> None:

@@ -41,11 +41,13 @@ class Link:
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
     :ivar cause: why it ended, or is about to.
     :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
+    :ivar dialer: the thread that waits for it to connect.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
     """
 
     def __init__(self, max_age: float | None) -> None:
         self.generation = 0
+        self.dialer = threading.get_ident()
         self.transport: Transport | None = None
         self.over = False
         self.cause: ResponsesWSError | None = None
@@ -194,6 +196,8 @@ def _read(connection: Connection, link: Link, transport: Transport, target: Targ
             keepalive.heard(now)
             connection.deliver(link, payloads, now)
             continue
+        if connection.watcher is not None:
+            connection.watcher(ended=False)
         verdict = keepalive.check(now, sending=transport.sending)
         if verdict is Verdict.PING:
             transport.ping()

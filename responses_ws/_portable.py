@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_options import Approve, ChatOptions
-from responses_ws._chat_session import given_credentials, session_for
+from responses_ws._chat_session import session_for
 from responses_ws._chat_state import ChatState
 from responses_ws._conversation import Conversation
 from responses_ws._core.options import check_callable
-from responses_ws._settings import Credentials
+from responses_ws._settings import Credentials, given_credentials
 from responses_ws._toolbox import AnyTool
 from responses_ws._usage import OnUsage
 from responses_ws.errors import ConfigurationError
@@ -75,7 +75,7 @@ class Portable:
 
         :param tools: the functions of the chat; more than it had are offered too.
         :param schema: that of the chat, if it had one.
-        :param connection: the options of the constructor from ``api_key`` on.
+        :param connection: ``pool``, ``tenant``, and the options of the constructor from ``api_key`` on.
         :raises ConfigurationError: a function is missing (its name is told), or the data cannot be read.
         """
         credentials = _hidden(connection)

@@ -18,7 +18,7 @@ from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
 from responses_ws._core.steered import Steered
 from responses_ws._http_route import HttpRoute
-from responses_ws._line import Line
+from responses_ws._line import Sockets
 from responses_ws._settings import Settings
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
@@ -77,7 +77,7 @@ class Routes:
     """
 
     settings: Settings
-    line: Line
+    line: Sockets
     http: HttpRoute
     guard: Guard
     ticket: Callable[[Source], Ticket]
@@ -108,6 +108,7 @@ class Recovery:
         self._source: Source | None = None
         self._place: Place | None = None
         self._request: Request | None = None
+        self._lane: str | None = None
         self._ticket: Ticket | None = None
         self._pause: Deadline | None = None
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -267,9 +268,11 @@ class Recovery:
         """Over HTTP it would be a real request."""
         return self._turn.fields.get("generate") is False
 
-    def _compose(self, place: Place | None) -> bytes:
-        self._request = self._turn.request(place, self._form)
-        return self._routes.settings.encode(self._request.payload)
+    def _compose(self, place: Place | None, lane: str | None = None) -> bytes:
+        request = self._request = self._turn.request(place, self._form)
+        self._lane = lane
+        payload = request.payload if lane is None else {**request.payload, "stream_id": lane}
+        return self._routes.settings.encode(payload)
 
     def _leaves(self, source: Source) -> None:
         self._ticket = self._routes.ticket(source)
@@ -306,6 +309,7 @@ class Recovery:
             ours=self._turn.ours,
             continued=request is not None and request.continued,
             acting=acts_on_its_own(self._turn.fields),
+            on_lane=not self._http and self._lane is not None,
             done=self._done,
         )
 
@@ -324,6 +328,8 @@ class Recovery:
             self._http = True
         elif decision.next is Next.FULL:
             self._form = Form.WHOLE
+        elif decision.next is Next.WITHOUT_LANE:
+            self._routes.line.forgo_lanes()
         elif decision.next is Next.WITHOUT_REASONING:
             self._form = Form.WITHOUT_REASONING
 

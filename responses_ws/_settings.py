@@ -21,9 +21,21 @@ from responses_ws.messages import Limits, Timeouts, check_seconds
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Credentials", "Settings"]
+__all__ = ["DEFAULTS", "Credentials", "Settings", "given_credentials", "refuse_beside"]
 
 DEFAULT_API_BASE = "https://api.openai.com/v1"
+DEFAULTS: dict[str, Any] = {
+    "api_base": None,
+    "organization_id": None,
+    "project_id": None,
+    "response_timeout": 600,
+    "timeouts": None,
+    "limits": None,
+    "endpoint": None,
+    "ssl_context": None,
+    "allow_insecure": False,
+}
+"""The options of a connection, as constructors have them."""
 USER_AGENT = f"responses_ws/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
@@ -45,6 +57,15 @@ class Credentials:
         self.key = KeySource(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key)
         self.headers = header_rules.hide(headers)
         self.proxy = None if proxy is None else Secret(proxy)
+
+
+def given_credentials(
+    api_key: str | Callable[[], str] | None, headers: Mapping[str, str] | None, proxy: str | None
+) -> Credentials | None:
+    """What must not be seen, hidden; None when nothing of it was given."""
+    if api_key is None and headers is None and proxy is None:
+        return None
+    return Credentials(api_key, headers, proxy)
 
 
 class Settings:
@@ -129,6 +150,13 @@ class Settings:
             extra=self._headers,
             user_agent=USER_AGENT,
         )
+
+
+def refuse_beside(owner: str, given: Mapping[str, Any]) -> None:
+    """Refuse options beside something that has its own, naming the first."""
+    for name, value in given.items():
+        if value != DEFAULTS.get(name):
+            raise ConfigurationError(f"{name} cannot be given beside a {owner}, which has its own")
 
 
 def _or_environment(given: str | None, variable: str) -> str | None:

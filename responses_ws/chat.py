@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_options import Approve, ChatOptions, ToolLimits, as_schema
-from responses_ws._chat_session import given_credentials, session_for
+from responses_ws._chat_session import session_for
 from responses_ws._chat_stream import ChatStream
 from responses_ws._conversation import Conversation
 from responses_ws._core.content import Input, input_items
@@ -17,6 +17,7 @@ from responses_ws._core.options import check_callable
 from responses_ws._core.request import UNSET, Unset
 from responses_ws._core.transcript import messages_of
 from responses_ws._portable import Portable
+from responses_ws._settings import given_credentials
 from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws._usage import OnUsage
 from responses_ws.messages import Chunk, Limits, Message, Timeouts, Usage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from responses_ws._core.retry import Retry
     from responses_ws._recovery import TransportName
     from responses_ws._transport.base import Connector
+    from responses_ws.pool import ConnectionPool
     from responses_ws.session import Session
 
 __all__ = ["Chat", "ChatStream"]
@@ -55,6 +57,8 @@ class Chat(Portable):
     :param store: whether the service keeps the responses; None leaves it to the service.
     :param session: what sends the requests, in place of the options below from ``transport`` on; it stays the
         caller's to close.
+    :param pool: whose connections are used, in place of one of its own and of the options of one.
+    :param tenant: of the pool, whose connections no other tenant uses.
     :param max_rounds: of tools after one question, then :class:`ToolRoundsExceeded` is raised; None means no
         limit.
     :param max_parallel: tools that run at the same time.
@@ -84,6 +88,8 @@ class Chat(Portable):
         schema: Any = None,
         store: bool | None = None,
         session: Session | None = None,
+        pool: ConnectionPool | None = None,
+        tenant: str | None = None,
         max_rounds: int | None = 25,
         max_parallel: int = 8,
         timeout_per_tool: float | None = None,
@@ -127,6 +133,8 @@ class Chat(Portable):
             credentials,
             retry,
             client_class,
+            pool=pool,
+            tenant=tenant,
             api_base=api_base,
             organization_id=organization_id,
             project_id=project_id,

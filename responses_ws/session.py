@@ -12,16 +12,17 @@ from responses_ws._breakers import Guard
 from responses_ws._core.continuation import Ledger
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.extension import Checkpoints
-from responses_ws._core.options import check_callable, check_method, check_type
+from responses_ws._core.options import check_callable, check_type
 from responses_ws._core.request import encode_compact
 from responses_ws._core.retry import Retry
 from responses_ws._http_route import HttpRoute
-from responses_ws._line import Line
+from responses_ws._line import Sockets
 from responses_ws._recovery import Recovery, Routes, TransportName, Turn
-from responses_ws._settings import Credentials, Settings
+from responses_ws._settings import Settings, given_credentials
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline
 from responses_ws._usage import Accounts, OnUsage, Ticket
+from responses_ws._way import way
 from responses_ws.errors import ConfigurationError, ConnectionError, Delivery, ProtocolError
 from responses_ws.messages import Chunk, Limits, Message, Timeouts
 from responses_ws.stream import ResponseStream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import ssl
 
     from responses_ws._source import Cancellable
+    from responses_ws.pool import ConnectionPool
 
 __all__ = ["Session"]
 
@@ -70,6 +72,8 @@ class Session:
         counts are None. It is called in the thread that reads the answer; for an answer that was left early
         in the connection's reader thread, so it should be quick; for what is still open then, in
         :meth:`close`. What it raises is logged.
+    :param pool: whose connections are used, in place of one of its own and of the options of one.
+    :param tenant: of the pool, whose connections no other tenant uses.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """
 
@@ -92,16 +96,20 @@ class Session:
         transport: TransportName = "auto",
         retry: Retry | None = None,
         on_usage: OnUsage | None = None,
+        pool: ConnectionPool | None = None,
+        tenant: str | None = None,
     ) -> None:
         # Hidden first of all: a traceback with locals shows the variables of every frame on it.
-        credentials = Credentials(api_key, headers, proxy)
+        credentials = given_credentials(api_key, headers, proxy)
         api_key = headers = proxy = None
-        check_method("client_class", client_class, "connect")
         check_type("retry", retry, Retry)
         check_callable("on_usage", on_usage)
         _check_transport(transport)
-        settings = Settings(
+        settings, line = way(
             credentials,
+            client_class,
+            pool=pool,
+            tenant=tenant,
             api_base=api_base,
             organization_id=organization_id,
             project_id=project_id,
@@ -112,23 +120,22 @@ class Session:
             ssl_context=ssl_context,
             allow_insecure=allow_insecure,
         )
-        self._set_up(settings, client_class, transport, retry or Retry(), on_usage)
+        self._set_up(settings, line, transport, retry or Retry(), on_usage)
 
     def _set_up(
         self,
         settings: Settings,
-        connector: Connector | None,
+        line: Sockets,
         transport: TransportName,
         retry: Retry,
         on_usage: OnUsage | None,
     ) -> None:
         self._settings = settings
-        self._connector = connector
         self._transport: TransportName = transport
         self._retry = retry
         self._on_usage = on_usage
         self._accounts = Accounts(on_usage)
-        self._line = Line(settings, connector)
+        self._line = line
         self._http = HttpRoute(settings)
         guard = Guard(settings.endpoint)
         self._routes = Routes(settings, self._line, self._http, guard, self._accounts.open)
@@ -251,7 +258,7 @@ class Session:
     def fork(self) -> Session:
         """A session with the same options and a connection of its own, for another thread."""
         other = object.__new__(type(self))
-        other._set_up(self._settings, self._connector, self._transport, self._retry, self._on_usage)
+        other._set_up(self._settings, self._line.fork(), self._transport, self._retry, self._on_usage)
         return other
 
     def __enter__(self) -> Session:
@@ -272,10 +279,10 @@ class Session:
         raise TypeError("a Session cannot be pickled: it holds a key and a connection")
 
     @classmethod
-    def _of(cls, settings: Settings, connector: Connector | None, retry: Retry) -> Session:
+    def _of(cls, settings: Settings, line: Sockets, retry: Retry) -> Session:
         """A session with settings that are ready, for what holds it and tells the transport of each step."""
         made = object.__new__(cls)
-        made._set_up(settings, connector, "auto", retry, None)
+        made._set_up(settings, line, "auto", retry, None)
         return made
 
     def _begin(

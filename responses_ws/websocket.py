@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._channel import Channel
-from responses_ws._connection import Connection
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.options import check_method
 from responses_ws._core.request import UNSET, Unset
+from responses_ws._dialer import Dialer
 from responses_ws._settings import Credentials, Settings
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline
@@ -89,12 +89,8 @@ class WebSocket(Verbs):
             ssl_context=ssl_context,
             allow_insecure=allow_insecure,
         )
-        self._connection = Connection(
-            self._settings.endpoint,
-            max_buffered_bytes=self._settings.limits.max_buffered_bytes,
-            patience=self._settings.response_timeout,
-        )
-        self._connector = client_class
+        self._dialer = Dialer(self._settings, client_class)
+        self._connection = self._dialer.new_connection()
         self._channel = self._new_channel(None)
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.
         weakref.finalize(self, self._connection.forsake).atexit = False
@@ -184,7 +180,7 @@ class WebSocket(Verbs):
     # -- inside
 
     def _new_channel(self, lane: str | None) -> Channel:
-        return Channel(self._settings, self._connector, self._connection, lane)
+        return Channel(self._settings, self._dialer, self._connection, lane)
 
     def _connect_seconds(self, timeout: float | Unset | None) -> float | None:
         return self._settings.timeouts.connect if timeout is UNSET else check_seconds("timeout", timeout)

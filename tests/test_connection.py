@@ -240,7 +240,7 @@ def test_a_connecting_that_was_given_up_delivers_nothing(connector: ScriptedConn
     with pytest.raises(ConnectionError):
         ws.connect(timeout=0.02)
     [reader] = [thread for thread in threading.enumerate() if thread.name.startswith("responses_ws-reader")]
-    ws._channel._connector = connector
+    ws._dialer._connector = connector
     ws.connect()
     stream = begin(ws)
     late.deliver(created("resp_1"), delta("of a connection that nobody waits for"), completed("resp_1"))

@@ -22,7 +22,9 @@ from responses_ws import (
     content,
     errors,
     http_transport,
+    lease,
     messages,
+    pool,
     session,
     store,
     stream,
@@ -43,7 +45,7 @@ BY_NAME = {"ChatStream", "Endpoint", "Retry", "Schema"}
 MODULES = sorted(
     ["responses_ws", *(found.name for found in pkgutil.walk_packages(responses_ws.__path__, "responses_ws."))]
 )
-EMPTY = {"responses_ws._core", "responses_ws._transport", "responses_ws.contrib"}
+EMPTY = {"responses_ws._core", "responses_ws._pool", "responses_ws._transport", "responses_ws.contrib"}
 """Packages that are nothing but a place."""
 
 
@@ -85,6 +87,8 @@ def test_the_top_level_is_what_the_public_modules_show() -> None:
         *http_transport.__all__,
         *websocket.__all__,
         "Lane",
+        *lease.__all__,
+        *pool.__all__,
         *session.__all__,
         *chat.__all__,
         *content.__all__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import dataclasses
 import doctest
@@ -151,6 +150,7 @@ SAID = {
     "The same over HTTP": ["You said: What is my name?. Before that: My name is Ada..completed\n"],
     "A history of your own": ["You said: What is my name?. Before that: My name is Ada.."],
     "Errors": [""],
+    "A pool": ["You said: What is my name?. Before that: My name is Barbara..\n2 connections\n"],
 }
 """What the examples print with the scripted model, block by block of a section."""
 
@@ -348,21 +348,8 @@ def first_cells(section: str) -> list[str]:
 
 
 def test_the_table_of_errors_is_complete() -> None:
-    """Every class that can be raised is in it; the others are named as not yet raised."""
-    waiting = set(re.findall(r"``(\w+)``", README.partition("raised by nothing so far")[2])) & set(
-        errors.__all__
-    )
-    assert set(first_cells("Errors")) == set(errors.__all__) - waiting - BASES
-    assert waiting
-
-
-def test_errors_that_wait_for_their_use_are_made_nowhere() -> None:
-    """Otherwise the table lacks them."""
-    waiting = set(errors.__all__) - set(first_cells("Errors")) - BASES
-    paths = [path for path in (ROOT / "responses_ws").rglob("*.py") if path.name != "errors.py"]
-    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    made = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert waiting & made == set()
+    """Every class that can be raised is in it."""
+    assert set(first_cells("Errors")) == set(errors.__all__) - BASES
 
 
 def test_the_tables_name_every_delivery_and_every_clock() -> None:

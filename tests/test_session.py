@@ -464,8 +464,8 @@ def test_after_a_sleep_the_connection_is_not_trusted() -> None:
         ask(mine, ledger, "one", store=False)
         ask(mine, ledger, "two", store=False)
         assert len(server.connections) == 1
-        wall = mine._line._wall
-        mine._line._wall = lambda: wall() + 3600
+        wall = mine._line._nap._wall
+        mine._line._nap._wall = lambda: wall() + 3600
         ask(mine, ledger, "three", store=False)
         assert len(server.connections) == 2
         assert [len(request["input"]) for request in server.requests] == [1, 1, 5]

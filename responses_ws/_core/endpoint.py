@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
+from responses_ws._core.options import check_count
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import MEBIBYTE, check_seconds
 
@@ -67,10 +68,10 @@ class Endpoint:
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _websocket_address("url", self.url).geturl())
         check_seconds("max_age", self.max_age)
-        _check_count("max_in_flight", self.max_in_flight, least=1)
-        _check_count("max_lanes", self.max_lanes, least=0)
+        check_count("max_in_flight", self.max_in_flight, least=1)
+        check_count("max_lanes", self.max_lanes, least=0)
         if self.max_request_bytes is not None:
-            _check_count("max_request_bytes", self.max_request_bytes, least=1)
+            check_count("max_request_bytes", self.max_request_bytes, least=1)
         if not isinstance(self.steering, bool):
             raise ConfigurationError(f"steering must be True or False, not {self.steering!r}")
 
@@ -204,8 +205,3 @@ def _given_port(parts: SplitResult) -> int | None:
         return parts.port
     except ValueError:
         return 0
-
-
-def _check_count(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")

@@ -126,6 +126,11 @@ class Lanes:
         holders = () if found is None else (found.current, found.waiting)
         return any(holder is not None and not holder.abandoned for holder in holders)
 
+    def vacant(self, lane: str | None) -> bool:
+        """Whether no request has the lane."""
+        found = self._lanes.get(lane)
+        return found is None or found.current is None
+
     def running(self) -> list[Request]:
         """Every request of which at least a byte has left and whose end was not seen."""
         return [request for request in self._holders() if request.state is not State.QUEUED]
@@ -228,6 +233,8 @@ class Lanes:
             return None
         if request.state is not State.STARTED:
             request.delivery = Delivery.REJECTED
+        if error is not None and error.param == "stream_id" and self.named is None:
+            self.named = False
         lane.earlier.failure = (reason(error), bool(request.ids))
         self._finish(lane, request)
         return request

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from responses_ws.errors import ConfigurationError
 
-__all__ = ["check_callable", "check_method", "check_type"]
+__all__ = ["check_callable", "check_count", "check_method", "check_type"]
 
 
 def check_type(name: str, value: object, wanted: type) -> None:
     """Refuse what is neither None nor of the type, naming the option and never showing its value."""
     if value is not None and not isinstance(value, wanted):
         raise ConfigurationError(f"{name} must be a {wanted.__name__} or None, not {type(value).__name__}")
+
+
+def check_count(name: str, value: object, *, least: int) -> None:
+    """Refuse what is no whole number, or too small a one."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def check_callable(name: str, value: object) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from responses_ws._core.fields import mapping, text
+from responses_ws._core.options import check_count
 from responses_ws.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -79,9 +80,7 @@ class Retry:
     replay: Literal["never", "unknown"] = "never"
 
     def __post_init__(self) -> None:
-        count: object = self.max_retries  # whatever the annotation says
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise ConfigurationError(f"max_retries must be a whole number of at least 0, not {count!r}")
+        check_count("max_retries", self.max_retries, least=0)
         check_seconds("max_seconds", self.max_seconds)
         if self.replay not in ("never", "unknown"):
             raise ConfigurationError(f"replay must be 'never' or 'unknown', not {self.replay!r}")
@@ -101,6 +100,8 @@ class Next(enum.Enum):
     """At once, with the whole input and no previous id."""
     WITHOUT_REASONING = "without reasoning"
     """At once, with the whole input but for the reasoning, which the service cannot read any more."""
+    WITHOUT_LANE = "without a lane"
+    """At once, to a service that knows no lanes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Attempt:
     :param ours: the session keeps the history, so that it can be sent whole.
     :param continued: the request names a previous response.
     :param acting: the request has tools that act on the service's side.
+    :param on_lane: it went on a lane with a name.
     :param done: what was done before in this call.
     """
 
@@ -126,6 +128,7 @@ class Attempt:
     ours: bool = False
     continued: bool = False
     acting: bool = False
+    on_lane: bool = False
     done: frozenset[Next] = frozenset()
 
 
@@ -207,6 +210,8 @@ def _is_blameless(error: ConnectionError) -> bool:
 def _rejected(_policy: Retry, error: ResponsesWSError, attempt: Attempt) -> Next:
     if not isinstance(error, ResponseError):
         return Next.RAISE
+    if attempt.on_lane and error.param == "stream_id":
+        return Next.WITHOUT_LANE
     if isinstance(error, PreviousResponseNotFound):
         return Next.FULL if attempt.ours and attempt.continued else Next.RAISE
     if isinstance(error, ConnectionLimitReached):

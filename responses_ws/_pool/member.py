@@ -1,0 +1,139 @@
+"""A connection of a pool, and the seats on it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from responses_ws._connection import Connection
+
+__all__ = ["Member", "Occupant", "Seat"]
+
+
+class Occupant(Protocol):
+    """Who has a seat: a call, or a lease."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it needs the seat no more."""
+
+
+def _nobody() -> None:
+    """The occupant of a free seat."""
+
+
+class Seat:
+    """A lane of a pooled connection, on which one response runs at a time.
+
+    :ivar lane: its name; None is the default lane.
+    :ivar latest: the number of the call that ran there last: its response is the one that the lane holds.
+    :ivar since: when it was taken last (monotonic seconds).
+    """
+
+    __slots__ = ("_key", "_occupant", "lane", "latest", "member", "since")
+
+    def __init__(self, member: Member, lane: str | None) -> None:
+        self.member = member
+        self.lane = lane
+        self.latest = 0
+        self.since = 0.0
+        self._key: Callable[[], object] = _nobody
+        # Weak, so that what an interrupt leaves behind at any moment, or a caller forgets, gives it back.
+        self._occupant: Callable[[], Occupant | None] = _nobody
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has it, or a response that was left still runs there."""
+        occupant = self._occupant()
+        held = occupant is not None and not occupant.over
+        return held or not self.member.connection.lanes.vacant(self.lane)
+
+    @property
+    def vacant(self) -> bool:
+        """Whether no conversation would come back to it."""
+        return self._key() is None
+
+    def take(self, occupant: Occupant, key: Hashable | None) -> None:
+        """Give it to the occupant, whose conversation is known by the key."""
+        self._occupant = weakref.ref(occupant)
+        self._key = _nobody if key is None else _remembered(key)
+        self.since = self.member.idle_since = time.monotonic()
+
+    def belongs_to(self, key: Hashable | None) -> bool:
+        """Whether the conversation was here last."""
+        return key is not None and self._key() == key
+
+
+def _remembered(key: Hashable) -> Callable[[], object]:
+    """A conversation that is gone does not come back; a name may."""
+    try:
+        return weakref.ref(key)
+    except TypeError:
+        return lambda: key
+
+
+class Member:
+    """One connection, for its life: a lost one is never opened again.
+
+    :ivar tenant: who alone may use it.
+    :ivar retiring: nobody new gets a seat.
+    :ivar born: it was open.
+    :ivar used: a request was sent, or about to be.
+    :ivar idle_since: when it was needed last (monotonic seconds).
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, connection: Connection, tenant: str | None) -> None:
+        self.connection = connection
+        self.tenant = tenant
+        self.number = next(self._numbers)
+        self.retiring = False
+        self.born = False
+        self.used = False
+        self.seats: list[Seat] = []
+        self.idle_since = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is open, or about to be."""
+        return not self.born or self.connection.ready
+
+    @property
+    def aged(self) -> bool:
+        """Whether it has reached its age, and is to be replaced."""
+        link = self.connection.link
+        return link is not None and link.rotate_at is not None and time.monotonic() >= link.rotate_at
+
+    def busy(self) -> int:
+        """How many of its seats are taken."""
+        return sum(seat.busy for seat in self.seats)
+
+    def free_seat(self, lanes: int, in_parallel: int) -> Seat | None:
+        """A seat to give: one that nobody comes back to, a new one, or the one that was left first.
+
+        :param lanes: names that may be used; 0 leaves the default lane.
+        :param in_parallel: responses that may run.
+        """
+        seats = self.seats
+        free = [seat for seat in seats if not seat.busy]
+        if len(seats) - len(free) >= in_parallel:
+            return None
+        fit = [seat for seat in free if (seat.lane is None) == (lanes == 0)]
+        for seat in fit:
+            if seat.vacant:
+                return seat
+        names = sum(seat.lane is not None for seat in seats)
+        if lanes and names < lanes:
+            return self._new_seat(f"lane-{names + 1}")
+        if not lanes and names == len(seats):
+            return self._new_seat(None)
+        return min(fit, key=lambda seat: seat.since, default=None)
+
+    def _new_seat(self, lane: str | None) -> Seat:
+        seat = Seat(self, lane)
+        self.seats.append(seat)
+        return seat

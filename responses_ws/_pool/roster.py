@@ -1,0 +1,305 @@
+"""Who has which seat of a pool, and who waits for one. It opens nothing and sends nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from responses_ws._call import READY, WOKEN, Mark
+from responses_ws._connection import Connection
+from responses_ws._core.endpoint import Endpoint
+from responses_ws._pool.member import Member, Occupant, Seat
+
+__all__ = ["Roster", "Rules", "Waiter"]
+
+logger = logging.getLogger("responses_ws")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The limits of a pool.
+
+    :param max_connections: that are not being replaced.
+    :param max_waiting: callers who wait for a seat; None means no limit.
+    :param max_idle: seconds after which a connection at rest is closed; None means never.
+    """
+
+    max_connections: int
+    max_waiting: int | None
+    max_idle: float | None
+
+
+class Waiter:
+    """A caller who wants a seat.
+
+    :param occupant: whom the seat is for. The waiter lives in its caller's frame alone; so does its claim.
+    :param key: the conversation, which gets its last seat again if that is free.
+    :param home: that seat.
+    :param near: a connection to prefer.
+    :ivar seat: what it got.
+    :ivar passed: how many who came later were served before.
+    """
+
+    __slots__ = ("__weakref__", "home", "key", "near", "occupant", "passed", "queue", "seat", "tenant")
+
+    def __init__(
+        self,
+        occupant: Occupant,
+        *,
+        key: Hashable | None,
+        tenant: str | None,
+        home: Seat | None = None,
+        near: Member | None = None,
+    ) -> None:
+        self.occupant = occupant
+        self.key = key
+        self.tenant = tenant
+        self.home = home
+        self.near = near
+        self.seat: Seat | None = None
+        self.passed = 0
+        self.queue: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+
+
+class Roster:
+    """The connections of a pool and its queue.
+
+    ``lock`` guards ``members``, what is in them, and ``waiting``; decisions are made under it, and nothing
+    else. It is re-entrant, for finalizers and signal handlers may call in from the middle of a decision. It
+    may be taken by who holds no lock of a connection, whose own is never waited for here.
+
+    :ivar lanes: whether lanes are used; None until the service has shown that it names them.
+    """
+
+    def __init__(self, endpoint: Endpoint, rules: Rules, connection: Callable[[], Connection]) -> None:
+        self._endpoint = endpoint
+        self._rules = rules
+        self._new_connection = connection
+        self.lanes: bool | None = None if endpoint.max_lanes else False
+        self.opened = 0
+        self.closed = 0
+        self.reclaimed = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: the connections are the parent's, and a lock of it may be held for ever."""
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.members: list[Member] = []
+        self.waiting: deque[weakref.ref[Waiter]] = deque()
+
+    # -- seats
+
+    def enter(self, waiter: Waiter) -> bool:
+        """Give the waiter a seat, or a place in the queue; False when that is full."""
+        with self.lock:
+            self.waiting.append(weakref.ref(waiter))
+            self.settle()
+            most = self._rules.max_waiting
+            return waiter.seat is not None or most is None or self.count_waiting() <= most
+
+    def settle(self) -> None:
+        """Something has changed: give what is free to those who wait, first come, first served."""
+        if not self.waiting:
+            return
+        with self.lock:
+            full: set[str | None] = set()
+            waiters = [found for known in self.waiting if (found := known()) is not None]
+            for index, waiter in enumerate(waiters):
+                if waiter.seat is None and self._serve(waiter, full):
+                    for earlier in waiters[:index]:
+                        earlier.passed += 1
+            self.waiting = deque(weakref.ref(waiter) for waiter in waiters if waiter.seat is None)
+
+    def leave(self, waiter: Waiter) -> None:
+        """The waiter wants no seat any more."""
+        with self.lock:
+            self.waiting = deque(known for known in self.waiting if known() not in (None, waiter))
+
+    def drop(self, member: Member) -> None:
+        """The connection could not be opened: nobody else is sent there."""
+        with self.lock:
+            member.retiring = True
+            self.settle()
+
+    def clear(self) -> list[Member]:
+        """Take all connections off the list, and tell those who wait to look."""
+        with self.lock:
+            members = self.members
+            self._remove(members)
+            for known in self.waiting:
+                waiter = known()
+                if waiter is not None:
+                    waiter.queue.put(WOKEN)
+        return members
+
+    def changed(self, member: Member, *, ended: bool) -> None:
+        """The connection's reader has something: a response or the connection has ended, or it is quiet."""
+        if ended:
+            member.idle_since = time.monotonic()
+            self.learn(member.connection)
+            self.settle()
+        else:
+            self.close_expired()
+
+    def count_waiting(self) -> int:
+        """How many wait."""
+        with self.lock:
+            return sum((waiter := known()) is not None and waiter.seat is None for known in self.waiting)
+
+    def ages(self) -> list[float]:
+        """For how many seconds each seat is taken, the longest first."""
+        with self.lock:
+            taken = [seat.since for member in self.members for seat in member.seats if seat.busy]
+        return [time.monotonic() - since for since in sorted(taken)]
+
+    def learn(self, connection: Connection) -> None:
+        """What a connection has found out about lanes holds for all of them."""
+        named = connection.lanes.named
+        if named is False:
+            self.forgo_lanes()
+        elif named is not None and self.lanes is None:
+            self.lanes = named
+
+    def forgo_lanes(self) -> None:
+        """The service has no lanes after all: one response runs on a connection."""
+        if self.lanes is not False:
+            self.lanes = False
+            logger.warning("%s has no lanes: one response at a time on a connection", self._endpoint.host)
+
+    def hire(self, occupant: Occupant, tenant: str | None, count: int) -> Member | None:
+        """One more connection, with a seat for the occupant, as long as there are fewer than so many."""
+        with self.lock:
+            self._sweep()
+            mine = [member for member in self.members if self._takes(member, tenant)]
+            if len(mine) >= count or self._full():
+                return None
+            member = self._new_member(tenant)
+            seat = self._seat_on(member)
+            if seat is not None:
+                seat.take(occupant, None)
+            return member
+
+    # -- which seat
+
+    def _serve(self, waiter: Waiter, full: set[str | None]) -> bool:
+        seat = self._home(waiter)
+        if seat is None and waiter.tenant not in full:
+            seat = self._find(waiter)
+        if seat is None:
+            full.add(waiter.tenant)
+            self._insist(waiter)
+            return False
+        seat.take(waiter.occupant, waiter.key)
+        waiter.seat = seat
+        waiter.queue.put(READY)
+        return True
+
+    def _home(self, waiter: Waiter) -> Seat | None:
+        """The seat of the conversation's last response, if nobody has it."""
+        seat = waiter.home
+        if seat is None or not seat.belongs_to(waiter.key) or seat.busy:
+            return None
+        if self.lanes is False and seat.lane is not None:
+            return None
+        member = seat.member
+        usable = member in self.members and self._takes(member, waiter.tenant)
+        return seat if usable and member.busy() < self._in_parallel else None
+
+    def _find(self, waiter: Waiter) -> Seat | None:
+        """A seat that nobody comes back to, before a new connection, before the one that was left first."""
+        self._sweep()
+        mine = [member for member in self.members if self._takes(member, waiter.tenant)]
+        mine.sort(key=lambda member: member is not waiter.near)
+        free = [seat for member in mine if (seat := self._seat_on(member)) is not None]
+        vacant = next((seat for seat in free if seat.vacant or seat.member is waiter.near), None)
+        if vacant is not None:
+            return vacant
+        if not self._full():
+            return self._seat_on(self._new_member(waiter.tenant))
+        if free:
+            return min(free, key=lambda seat: seat.since)
+        return self._evict(waiter.tenant)
+
+    def _full(self) -> bool:
+        """Whether there may be no more connections. One that is being replaced does not count."""
+        staying = sum(not (member.retiring or member.aged) for member in self.members)
+        return staying >= self._rules.max_connections
+
+    def _takes(self, member: Member, tenant: str | None) -> bool:
+        return member.tenant == tenant and member.alive and not (member.retiring or member.aged)
+
+    @property
+    def _in_parallel(self) -> int:
+        """Responses on one connection. Before lanes are known to work, the first one finds out."""
+        return self._endpoint.max_in_flight if self.lanes else 1
+
+    def _seat_on(self, member: Member) -> Seat | None:
+        lanes = 0 if self.lanes is False else self._endpoint.max_lanes
+        return member.free_seat(lanes, self._in_parallel)
+
+    def _new_member(self, tenant: str | None) -> Member:
+        member = Member(self._new_connection(), tenant)
+        member.connection.watcher = functools.partial(self.changed, member)
+        self.members.append(member)
+        self.opened += 1
+        return member
+
+    def _evict(self, tenant: str | None) -> Seat | None:
+        """In place of another tenant's connection that nobody uses."""
+        idle = [member for member in self.members if not (member.retiring or member.busy())]
+        if not idle:
+            return None
+        min(idle, key=lambda member: member.idle_since).retiring = True
+        return self._seat_on(self._new_member(tenant))
+
+    def _insist(self, waiter: Waiter) -> None:
+        """Others are served all the time: let the connection end that is nearest to it."""
+        if waiter.passed < self._rules.max_connections or any(member.retiring for member in self.members):
+            return
+        others = [member for member in self.members if member.tenant != waiter.tenant]
+        if others:
+            min(others, key=Member.busy).retiring = True
+
+    # -- the end of connections
+
+    def close_expired(self) -> None:
+        """Close the connections whose time is over, as far as nobody uses them."""
+        with self.lock:
+            self._sweep()
+            now = time.monotonic()
+            ending = [member for member in self.members if self._is_due(member, now)]
+            self._remove(ending)
+        for member in ending:
+            member.connection.retire("it is not needed any more, or has reached its age")
+
+    def retire_all(self) -> None:
+        """Close every connection, as soon as nobody uses it."""
+        with self.lock:
+            for member in self.members:
+                member.retiring = True
+
+    def _is_due(self, member: Member, now: float) -> bool:
+        if member.busy() or not member.connection.ready:
+            return False
+        if member.aged and any(self._takes(other, member.tenant) and other.born for other in self.members):
+            return True
+        max_idle = self._rules.max_idle
+        return member.retiring or (max_idle is not None and now - member.idle_since >= max_idle)
+
+    def _sweep(self) -> None:
+        """Forget connections that are lost, or were never opened, and that nobody has."""
+        self._remove([member for member in self.members if not (member.connection.ready or member.busy())])
+
+    def _remove(self, ending: list[Member]) -> None:
+        if ending:
+            self.closed += len(ending)
+            self.members = [member for member in self.members if member not in ending]
