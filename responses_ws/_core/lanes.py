@@ -167,7 +167,9 @@ class Lanes:
 
     def route(self, event: Event) -> Request | None:
         """The request that the event belongs to, its state moved on; None when it belongs to nobody."""
-        lane = self._named(event["stream_id"]) if "stream_id" in event else self._unnamed()
+        lane: Lane | None = self._default
+        if len(self._lanes) > 1 or "stream_id" in event:
+            lane = self._named(event["stream_id"]) if "stream_id" in event else self._unnamed()
         request = None if lane is None else lane.current
         if lane is None or request is None or request.state is State.QUEUED:
             return self._unowned(lane, event)
