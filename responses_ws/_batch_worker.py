@@ -95,6 +95,8 @@ def workers(
     try:
         yield threads, worker.ask
     finally:
+        if executor is None:  # so that they end by themselves when a second interrupt breaks in below
+            threads.shutdown(wait=False, cancel_futures=True)
         worker.dismiss()
         if executor is None:
             threads.shutdown()

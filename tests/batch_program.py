@@ -10,8 +10,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from batches import named
 
@@ -41,11 +43,23 @@ def executors(kind: str) -> Iterator[tuple[int, concurrent.futures.Executor | No
             yield pool.submit(os.getpid).result(), pool
 
 
-def main(kind: str, out: str, count: str, concurrency: str) -> None:
+def die() -> Any:
+    """Makes no pool, and ends the process that wants one."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(kind: str, out: str, count: str, concurrency: str, pool: str = "") -> None:
     with executors(kind) as (pid, executor):
         print(pid, flush=True)
         inputs = named(*questions(int(count)))
-        report = batch.run(inputs, model="m", out=out, concurrency=int(concurrency), executor=executor)
+        report = batch.run(
+            inputs,
+            model="m",
+            out=out,
+            concurrency=int(concurrency),
+            executor=executor,
+            pool=die if pool == "die" else None,
+        )
         done = {"asked": report.asked, "completed": report.completed, "failed": len(report.failures)}
     print(json.dumps(done), flush=True)
 

@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import json
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -386,6 +387,39 @@ def test_any_executor(server: ScriptedServer, desk: Desk, out: Path) -> None:
     assert run(server, out, LETTERS[:5], executor=Inline()).completed == 5
     assert run(server, out, LETTERS, executor=Inline()).completed == 10
     assert set(desk.asked.values()) == {1}
+
+
+class Far(Inline):
+    """Takes and gives what can be pickled, as one does that runs things in other processes."""
+
+    def submit(self, function: Any, /, *args: Any, **named: Any) -> concurrent.futures.Future[Any]:
+        far, args = pickle.loads(pickle.dumps((function, args)))  # noqa: S301
+        return super().submit(lambda: pickle.loads(pickle.dumps(far(*args))))  # noqa: S301
+
+
+def test_what_travels_to_another_process_and_back(server: ScriptedServer, out: Path) -> None:
+    """Payloads, answers and errors; not the pool, but what makes it."""
+    model_of(server).fail_next("invalid_value", 400, message="No such thing.")
+    report = run(server, out, named("a", "b"), executor=Far(), concurrency=1)
+    assert answers(report) == {"a": None, "b": "You said: b."}
+    assert isinstance(report.failures[0].error, BadRequestError)
+
+
+def test_a_pool_that_cannot_travel_ends_the_run(server: ScriptedServer, out: Path) -> None:
+    """With the word of the executor that could not take it."""
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        run(server, out, LETTERS, pool=lambda: None, executor=Far())
+
+
+def no_pool() -> Any:
+    raise ConfigurationError("api_key: none was given")
+
+
+def test_a_pool_that_cannot_be_made_over_there_ends_the_run(server: ScriptedServer, out: Path) -> None:
+    """No input is a failure for that."""
+    with pytest.raises(ConfigurationError, match="api_key"):
+        run(server, out, LETTERS, pool=no_pool, executor=Far())
+    assert out.read_bytes() == b""
 
 
 def test_an_executor_that_was_shut_down_ends_the_run(server: ScriptedServer, out: Path) -> None:

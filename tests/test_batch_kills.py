@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from batch_program import questions
-from batches import Desk, serve
+from batches import Desk, named, run, serve
 
-from responses_ws import batch
+from responses_ws import ConnectionLost, Delivery, batch
 from responses_ws.testing import ScriptedServer
 
 HERE = Path(__file__).parent
@@ -27,23 +27,29 @@ CONCURRENCY = 8
 
 
 class Gallows(Desk):
-    """A service that kills a process when it was asked so many questions, before it answers the last one."""
+    """A service that kills a process when it was asked so many questions, before it answers the last one.
+
+    :ivar fallen: set once it has.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.fallen = threading.Event()
         self._lock = threading.Lock()
         self._left = 0
-        self._pid: int | None = None
+        self._victim: tuple[int, int] | None = None
 
-    def kill(self, pid: int, after: int) -> None:
+    def kill(self, pid: int, after: int, by: int = signal.SIGKILL) -> None:
         with self._lock:
-            self._pid, self._left = pid, after
+            self.fallen.clear()
+            self._victim, self._left = (pid, by), after
 
     def __call__(self, items: list[dict[str, Any]], request: dict[str, Any]) -> Any:
         with self._lock:
             self._left -= 1
-            if self._left == 0 and self._pid is not None:
-                os.kill(self._pid, signal.SIGKILL)
+            if self._left == 0 and self._victim is not None:
+                os.kill(*self._victim)
+                self.fallen.set()
         return super().__call__(items, request)
 
 
@@ -63,15 +69,18 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "results.jsonl"
 
 
-def started(server: ScriptedServer, out: Path, count: int, *, kind: str = "threads") -> subprocess.Popen[str]:
+def started(
+    server: ScriptedServer, out: Path, count: int, *, kind: str = "threads", pool: str = ""
+) -> subprocess.Popen[str]:
     """The program, which has a key and an address from its environment alone."""
     environment = {
         **os.environ,
         "OPENAI_API_KEY": "sk-environment",
         "OPENAI_BASE_URL": server.url,
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
     }
-    command = [sys.executable, str(PROGRAM), kind, str(out), str(count), str(CONCURRENCY)]
+    command = [sys.executable, str(PROGRAM), kind, str(out), str(count), str(CONCURRENCY), pool]
     return subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -144,6 +153,18 @@ def test_a_killed_run_on_a_cluster_goes_on(server: ScriptedServer, desk: Gallows
         finish(program)
     check(out, 600)
     assert paid_twice(desk.asked) <= CONCURRENCY
+
+
+@pytest.mark.slow
+def test_an_input_that_kills_what_asks_it(server: ScriptedServer, out: Path) -> None:
+    """The cluster gives it up after a few processes, and so does the run: it may have been paid."""
+    with started(server, out, 1, kind="dask", pool="die") as program:
+        pid_of(program)
+        assert finish(program) == {"asked": 1, "completed": 0, "failed": 1}
+    (failure,) = batch.read(out)
+    assert isinstance(failure.error, ConnectionLost)
+    assert failure.error.delivery is Delivery.UNKNOWN
+    assert run(server, out, named("question 0")).asked == 0
 
 
 @pytest.mark.parametrize("kind", ["spawn", pytest.param("fork", marks=pytest.mark.slow)])
