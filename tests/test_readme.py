@@ -142,6 +142,7 @@ SAID = {
         "You said: My name is Ada..\nYou said: What is my name?. Before that: My name is Ada..\n"
     ],
     "Recovery": ["You said: What is the capital of Norway?."],
+    "Batch": ["fjord - You said: Where does the word fjord come from?.\nski - "],
     "Streaming": ["You said: Tell me a story..\ncompleted 6", "You said: What is the capital of Norway?."],
     "Chaining and store": ["You said: What is my name?. Before that: My name is Ada..\nresp_"],
     "Tools by hand": ["get_weather returned: 7 degrees and rain in Oslo."],
@@ -163,9 +164,14 @@ def test_every_example_has_an_expectation() -> None:
 
 @pytest.mark.parametrize("block", named("python", ""))
 def test_an_example_runs_as_it_stands(
-    block: Block, service: ScriptedServer, capsys: pytest.CaptureFixture[str]
+    block: Block,
+    service: ScriptedServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    """In a namespace of its own, with nothing but the environment to go by."""
+    """In a namespace and a directory of its own, with nothing but the environment to go by."""
+    monkeypatch.chdir(tmp_path)
     number = [other for other in BLOCKS if (other.section, other.mark) == (block.section, "")].index(block)
     run(block)
     out, err = capsys.readouterr()
