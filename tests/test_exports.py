@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+import django_project  # noqa: F401  (some modules want Django set up)
 import pytest
 
 import responses_ws
@@ -35,6 +36,7 @@ from responses_ws import (
 )
 from responses_ws._core import endpoint
 from responses_ws._transport import base
+from responses_ws.contrib import django, flask, sse
 
 SUBMODULES = {"batch", "errors", "streaming", "tools"}
 """Modules that are public by themselves."""
@@ -45,7 +47,13 @@ BY_NAME = {"ChatStream", "Endpoint", "Retry", "Schema"}
 MODULES = sorted(
     ["responses_ws", *(found.name for found in pkgutil.walk_packages(responses_ws.__path__, "responses_ws."))]
 )
-EMPTY = {"responses_ws._core", "responses_ws._pool", "responses_ws._transport", "responses_ws.contrib"}
+EMPTY = {
+    "responses_ws._core",
+    "responses_ws._pool",
+    "responses_ws._transport",
+    "responses_ws.contrib",
+    "responses_ws.contrib.django.migrations",
+}
 """Packages that are nothing but a place."""
 
 
@@ -156,10 +164,13 @@ def documented() -> Iterator[tuple[str, object]]:
         websocket,
         endpoint,
         testing,
+        django,
+        flask,
+        sse,
     ):
         for name in module.__all__:
             value = getattr(module, name)
-            if isinstance(value, str | types.UnionType):
+            if isinstance(value, str | dict | types.UnionType):
                 continue
             yield f"{module.__name__}.{name}", value
             if inspect.isclass(value):

@@ -72,7 +72,9 @@ LEVELS = {
     f"{PACKAGE}._batch_run": 6,
     f"{PACKAGE}._batch_worker": 6,
     f"{PACKAGE}.batch": 6,
-    f"{PACKAGE}.contrib": 7,
+    f"{PACKAGE}.contrib._service": 7,
+    f"{PACKAGE}.contrib.sse": 7,
+    f"{PACKAGE}.contrib": 8,
     f"{PACKAGE}": 5,
 }
 """The level of each module, and of each package for all modules in it."""

@@ -141,6 +141,7 @@ SAID = {
     "Keeping conversations": [
         "You said: My name is Ada..\nYou said: What is my name?. Before that: My name is Ada..\n"
     ],
+    "Web applications": [""],
     "Recovery": ["You said: What is the capital of Norway?."],
     "Batch": ["fjord - You said: Where does the word fjord come from?.\nski - "],
     "Streaming": ["You said: Tell me a story..\ncompleted 6", "You said: What is the capital of Norway?."],
@@ -215,6 +216,21 @@ def test_the_steering_example_steers(service: ScriptedServer, capsys: pytest.Cap
     exec(compile(example("Steering").text, "README.rst", "exec", dont_inherit=True), scope)  # noqa: S102
     scope["write"](Endpoint(f"{service.url}/responses", steering=True))
     assert capsys.readouterr().out == "HelThere was\n committed There was\n"
+
+
+def test_the_web_example_streams(
+    service: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the conversation of a key goes on."""
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(example("Web applications").text, "README.rst", "exec", dont_inherit=True), scope)  # noqa: S102
+    client = scope["app"].test_client()
+    assert "My name is Ada" in client.post("/ask/ada", data={"question": "My name is Ada."}).text
+    answer = client.post("/ask/ada", data={"question": "Who am I?"}).text
+    assert "You said: Who am I?. Before that: My name is Ada.." in answer
+    with scope["app"].app_context():
+        scope["web"].pool.close()
 
 
 def error(status: int, code: str, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Conversations in the database of a Django project."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, IntegrityError, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
+from responses_ws.errors import StoreError
+from responses_ws.store.base import (
+    LEASE_SECONDS,
+    WAIT_SECONDS,
+    Stored,
+    check_key,
+    conflict,
+    from_text,
+    lease,
+    next_version,
+    to_text,
+)
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from responses_ws.contrib.django.models import Conversation, Lease
+
+__all__ = ["DjangoStore"]
+
+
+class DjangoStore:
+    """A :class:`Store` on the models of this app. From any thread; any number of processes and machines.
+
+    It takes part in the transaction that is open, if one is: what is saved there is rolled back with it.
+
+    :param using: the name of the database.
+    """
+
+    def __init__(self, using: str = DEFAULT_DB_ALIAS) -> None:
+        self._using = using
+
+    def load(self, key: str) -> Stored | None:
+        """The conversation; see :meth:`Store.load`."""
+        digest = _digest(key)
+        with _translated():
+            found = self._conversations.filter(digest=digest).values_list("version", "data").first()
+        return None if found is None else from_text(key, *found)
+
+    def save(self, key: str, data: Mapping[str, Any], version: int | None) -> int:
+        """Write it; see :meth:`Store.save`."""
+        digest = _digest(key)
+        new = next_version(version)
+        fields = {"data": to_text(data), "version": new, "updated": Now()}
+        with _translated():
+            if version is None:
+                written = self._inserted(self._conversations, digest=digest, key=key, **fields)
+            else:
+                written = bool(self._conversations.filter(digest=digest, version=version).update(**fields))
+        if not written:
+            raise conflict(key, version)
+        return new
+
+    def delete(self, key: str) -> None:
+        """Forget it; see :meth:`Store.delete`."""
+        digest = _digest(key)
+        with _translated():
+            self._conversations.filter(digest=digest).delete()
+
+    def lock(
+        self, key: str, *, seconds: float = LEASE_SECONDS, timeout: float | None = WAIT_SECONDS
+    ) -> AbstractContextManager[None]:
+        """Let others wait; see :meth:`Store.lock`. Leases go by the clock of the database.
+
+        In an open transaction nobody else would see it: lock outside of one.
+        """
+        return lease(self, key, seconds, timeout)
+
+    def take(self, key: str, token: str, seconds: float) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        digest = _digest(key)
+        until = ExpressionWrapper(Now() + datetime.timedelta(seconds=seconds), DateTimeField())
+        with _translated():
+            leases = self._leases.filter(digest=digest)
+            if leases.filter(Q(token=token) | Q(until__lte=Now())).update(token=token, until=until):
+                return True
+            if leases.exists():
+                return False
+            return self._inserted(self._leases, digest=digest, token=token, until=until)
+
+    def give_back(self, key: str, token: str) -> bool:
+        """For :meth:`lock`; see :class:`Leases`."""
+        mine = self._leases.filter(digest=_digest(key), token=token)
+        with _translated():
+            held = mine.filter(until__gt=Now()).exists()
+            mine.delete()
+        return held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DjangoStore) and self._using == other._using
+
+    def __hash__(self) -> int:
+        return hash((DjangoStore, self._using))
+
+    def __repr__(self) -> str:
+        return f"<DjangoStore {self._using}>"
+
+    def _inserted(self, rows: QuerySet[Any], **fields: Any) -> bool:
+        """Insert a row, unless there is one of its key. An open transaction can go on in either case."""
+        try:
+            with transaction.atomic(using=self._using):
+                rows.create(**fields)
+        except IntegrityError:
+            return False
+        return True
+
+    @property
+    def _conversations(self) -> QuerySet[Conversation]:
+        from responses_ws.contrib.django.models import Conversation
+
+        return Conversation.objects.using(self._using)
+
+    @property
+    def _leases(self) -> QuerySet[Lease]:
+        from responses_ws.contrib.django.models import Lease
+
+        return Lease.objects.using(self._using)
+
+
+def _digest(key: str) -> str:
+    """What a conversation is found by. Raises :class:`ConfigurationError` for what is no key."""
+    check_key(key)
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """The errors of Django's databases, as those of a store."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise StoreError(f"the database failed ({type(error).__name__})") from error
