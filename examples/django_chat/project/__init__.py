@@ -1,0 +1,1 @@
+"""A chat in the browser with Django: answers stream, tools are seen, a reload keeps the conversation."""
