@@ -50,6 +50,7 @@ def watch(connection: Forgettable) -> None:
 
 
 def _after_fork_in_child() -> None:
+    connecting.clear()  # the parent's, whose sockets the end of the child must not shut down
     for connection in list(_living):
         connection.forget()
 

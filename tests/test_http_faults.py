@@ -169,7 +169,7 @@ def test_a_flood_of_comments_does_not_keep_a_response_alive(server: ScriptedServ
     """However fast they come."""
     comments = b": ping\n\n" * 8192
     server.connection(expect(), send(*BEGUN), flood(b"%x\r\n%b\r\n" % (len(comments), comments)))
-    with transport(server, response_timeout=0.3) as http_transport:
+    with transport(server, response_timeout=0.7) as http_transport:
         error = failure(http_transport)
     assert isinstance(error, ResponseTimeout)
     assert (error.clock, error.delivery) == ("response_timeout", Delivery.STARTED)
@@ -208,6 +208,8 @@ def test_not_every_status_of_the_third_class_is_a_redirect(server: ScriptedServe
 
 LARGE = "x" * 20_000_000
 """More than two kernels hold back."""
+READ = "x" * 1_000_000
+"""More than a client's holds back by its options (see ``dial``), and soon read."""
 
 
 @pytest.fixture
@@ -261,13 +263,13 @@ def test_an_interim_answer_does_not_end_the_sending(stalling: ScriptedServer, ea
         raw(BODY),
     )
     with transport(stalling) as http_transport:
-        message = Task(http_transport.call, {**ASK, "input": LARGE}).result()
+        message = Task(http_transport.call, {**ASK, "input": READ}).result()
     assert message.response_id == "resp_1"
 
 
 def _read_the_rest(connection: Any) -> None:
     connection.resume()
-    connection.read_body(len(LARGE))
+    connection.read_body(len(READ))
 
 
 def test_an_early_success_does_not_end_the_sending(stalling: ScriptedServer) -> None:
@@ -275,7 +277,7 @@ def test_an_early_success_does_not_end_the_sending(stalling: ScriptedServer) -> 
     head = JSON + b"Content-Length: %d\r\n\r\n" % len(BODY)
     stalling.connection(read_head(1000), raw(head), gate("read"), run(_read_the_rest), raw(BODY))
     with transport(stalling) as http_transport:
-        task = Task(http_transport.call, {**ASK, "input": LARGE})
+        task = Task(http_transport.call, {**ASK, "input": READ})
         task.join(0.5)  # two looks of the client; a slower one sees it later
         stalling.open("read")
         assert task.result().response_id == "resp_1"

@@ -79,8 +79,9 @@ def test_without_a_socket_the_call_goes_over_http(steps: tuple[Step, ...], retri
     model = Model()
     with ScriptedServer(model=model) as server:
         server.connection(*steps)
-        options: dict[str, Any] = {"timeouts": Timeouts(connect=0.2), "retry": Retry(max_retries=retries)}
-        with session(server, transport="auto", **options) as mine:
+        timeouts = Timeouts(connect=0.5 if steps == REFUSALS["hanging"] else 10)
+        retry = Retry(max_retries=retries)
+        with session(server, transport="auto", timeouts=timeouts, retry=retry) as mine:
             began = time.monotonic()
             message = mine.call({**MODEL, "input": "hi"})
             assert time.monotonic() - began < 2

@@ -177,16 +177,15 @@ def test_a_bad_interval_is_refused_by_name(interval: Any) -> None:
         ([respond(200, body=b"{")], ProtocolError),
         ([respond(200, body=b'{"a": 1}')], ProtocolError),
         ([raw_handshake(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), eof()], ConnectionLost),
-        ([expect_request("GET", "resp_1"), expect_gone()], ResponseTimeout),
         ([respond(200, body=b'{"id": "%b"}' % (b"x" * 2000))], ProtocolError),
     ],
-    ids=["no json", "no response", "cut short", "silent", "too long"],
+    ids=["no json", "no response", "cut short", "too long"],
 )
 def test_an_answer_about_a_response_that_is_none(server: ScriptedServer, steps: Any, kind: type) -> None:
     """Errors as everywhere."""
     server.connection(*steps)
     limits = Limits(max_message_bytes=1000)
-    with transport(server, response_timeout=0.1, limits=limits) as http_transport, pytest.raises(kind):
+    with transport(server, limits=limits) as http_transport, pytest.raises(kind):
         http_transport.retrieve("resp_1")
 
 
@@ -308,7 +307,7 @@ def drip(connection: Any) -> None:
 
 @pytest.mark.parametrize(
     ("options", "clock"),
-    [({"response_timeout": 0.3}, "response_timeout"), ({"timeouts": Timeouts(total=0.3)}, "total")],
+    [({"response_timeout": 0.7}, "response_timeout"), ({"timeouts": Timeouts(total=0.7)}, "total")],
 )
 @pytest.mark.parametrize("verb", ["retrieve", "input_items", "create"])
 def test_an_answer_that_drips_must_be_whole_in_time(
@@ -319,7 +318,7 @@ def test_an_answer_that_drips_must_be_whole_in_time(
     verbs = {**VERBS, "create": lambda http_transport: http_transport.call({**ASK, "background": True})}
     with transport(server, **options) as http_transport, pytest.raises(ResponseTimeout) as caught:
         verbs[verb](http_transport)
-    assert (caught.value.clock, caught.value.seconds) == (clock, 0.3)
+    assert (caught.value.clock, caught.value.seconds) == (clock, 0.7)
     assert caught.value.delivery is Delivery.UNKNOWN
 
 
@@ -329,7 +328,7 @@ def test_the_time_of_polling_bounds_its_requests(server: ScriptedServer, positio
     if position == "connecting":
         server = ScriptedServer(tls=True).start()
     steps = {
-        "in the head": [expect_request("GET", "resp_1"), expect_gone()],
+        "in the head": [optional(expect_request("GET", "resp_1"), expect_gone())],
         "in the body": [optional(expect_request("GET", "resp_1"), run(drip))],
         "connecting": [hang(read=False)],
     }[position]

@@ -49,7 +49,8 @@ class Line:
         self._usable_until = 0.0
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "wss" else 80)
-        self._pool = _Pool(parts.hostname or "", port, maxsize=1, line=self)
+        # Weak: what a finalizer of urllib3 knows, the connections of its pools, must not keep the pool alive.
+        self._pool = _Pool(parts.hostname or "", port, maxsize=1, line=weakref.ref(self))
         self._adapter = _Adapter(self._pool)
 
     @property
@@ -83,6 +84,12 @@ class Line:
     def close(self) -> None:
         """End the connection, if it is at rest."""
         self._pool.close()
+
+
+def _exchange(line: Callable[[], Line | None]) -> Any:
+    """What a line that is alive is used for."""
+    found = line()
+    return None if found is None else found.exchange
 
 
 def _nobody() -> None:
@@ -156,15 +163,15 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     response_class = _Response
 
-    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
+    def __init__(self, *args: Any, line: Callable[[], Line | None], **options: Any) -> None:
         super().__init__(*args, **options)
         self._line = line
 
     def connect(self) -> None:
-        self.sock = _Socket(self._line.exchange.new_socket(), self._line)
+        self.sock = _Socket(_exchange(self._line).new_socket(), self._line)
 
     def getresponse(self) -> Any:
-        self._line.exchange.expect_answer()
+        _exchange(self._line).expect_answer()
         return super().getresponse()
 
 
@@ -192,16 +199,17 @@ class _Adapter(requests.adapters.HTTPAdapter):
 class _Socket:
     """A socket as http.client sees it: what goes through it goes through the wire of the exchange."""
 
-    def __init__(self, sock: socket.socket, line: Line) -> None:
+    def __init__(self, sock: socket.socket, line: Callable[[], Line | None]) -> None:
         self._sock = sock
         self._line = line
 
     def sendall(self, data: bytes) -> None:
-        self._line.exchange.wire.hold(self._sock)
-        self._line.exchange.wire.send(data)
+        wire = _exchange(self._line).wire
+        wire.hold(self._sock)
+        wire.send(data)
 
     def makefile(self, *_: Any) -> Reader:
-        reader: Reader = self._line.exchange.reader
+        reader: Reader = _exchange(self._line).reader
         return reader
 
     def settimeout(self, seconds: float | None) -> None:
@@ -212,5 +220,6 @@ class _Socket:
 
     def close(self) -> None:
         # http.client closes it before it reads the rest of an answer that ends with its connection.
-        if not self._line.uses(self._sock):
+        line = self._line()
+        if line is None or not line.uses(self._sock):
             self._sock.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -305,7 +306,8 @@ class Exchange:
             if isinstance(reason, http.client.HTTPException) and not isinstance(reason, OSError):
                 return ProtocolError(f"the server's answer is no HTTP ({type(reason).__name__})")
         last = reasons[-1]
-        lost = ConnectionLost(f"the connection ended before the answer did ({type(last).__name__})")
+        told = getattr(last, "reason", None) if isinstance(last, ssl.SSLError) else None
+        lost = ConnectionLost(f"the connection ended before the answer did ({told or type(last).__name__})")
         if isinstance(last, OSError):
             lost.__cause__ = last.with_traceback(None)
         return lost

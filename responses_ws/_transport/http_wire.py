@@ -122,10 +122,10 @@ class Wire:
         if self._pid != os.getpid():
             return
         sock, attempt = self._sock, self._attempt
+        if attempt is not None:  # before its thread finds the socket shut down
+            attempt.end(_ended_here())
         if sock is not None:
             shut_down(sock)
-        if attempt is not None:
-            attempt.end(_ended_here())
 
     def close(self) -> None:
         """Give the socket back; takes no lock. Not while another thread sends or receives."""

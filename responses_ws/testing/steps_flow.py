@@ -136,6 +136,7 @@ def delay(seconds: float) -> Step:
 @dataclass(frozen=True)
 class Optional(Step):
     steps: tuple[Step, ...]
+    opens = True
 
     @property
     def required(self) -> bool:

@@ -148,6 +148,7 @@ def test_a_report_names_what_went_wrong(raw_client, steps, behaviour, told):
         ([ping(), send("x"), reset()], read_on),
         ([optional(expect(), send("x"))], stay),
         ([optional(expect(), send("x"))], leave),
+        ([optional(serve(Model(), 1))], leave),
         ([optional(gate("never")), expect_gone()], leave),
         ([optional(gate("never")), optional(gate("never")), expect_gone()], leave),
         ([optional(optional(mark("m")), gate("never")), expect_gone()], leave),
