@@ -52,7 +52,7 @@ def timed(run: Callable[[], object], units: int) -> Alternative:
 
 
 def masking() -> Mapping[str, Alternative]:
-    from responses_ws._transport.websocket_client import encode_message
+    from responses_ws._transport.ws import encode_message
 
     message, key = secrets.token_bytes(8 * MEBIBYTE), secrets.token_bytes(4)
     tables = [bytes(octet ^ mask for octet in range(256)) for mask in key]

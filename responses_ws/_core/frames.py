@@ -1,4 +1,4 @@
-"""Bytes to messages: the receiving half of RFC 6455, section 5, for a client without extensions.
+"""Bytes to messages and back: RFC 6455, section 5, for a client without extensions.
 
 One read of the socket brings many small frames; they are cut from the buffer in one loop, without a call, a
 copy or a system call for each. Everything that is not a whole, unfragmented text frame takes the slow path,
@@ -8,14 +8,15 @@ where the rules are checked clause by clause.
 from __future__ import annotations
 
 import enum
-import io
+import functools
 import sys
 
 from responses_ws._core.headers import Masker
+from responses_ws._core.parser import Payload
 from responses_ws._core.secret import Secret
 from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError
 
-__all__ = ["FrameParser", "Opcode", "close_payload"]
+__all__ = ["FrameParser", "Opcode", "close_payload", "encode_frame"]
 
 
 class Opcode(enum.IntEnum):
@@ -34,6 +35,7 @@ RESERVED = 0x70
 MASKED = 0x80
 CONTROL = 0x08
 FIN_TEXT = FIN | Opcode.TEXT
+CONT = int(Opcode.CONT)
 OPCODES = frozenset(Opcode)
 
 MAX_CONTROL_BYTES = 125
@@ -60,42 +62,57 @@ class FrameParser:
         self.pings: list[bytes] = []
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The start of a frame that is not complete, looked at again when ``_wanted`` bytes are there: a large
-        # message costs what it weighs, in time and in memory, however small the pieces that it comes in.
-        self._begun = io.BytesIO()
+        # The start of a frame that is not complete, looked at again when ``_wanted`` bytes are there, the
+        # ``_head`` of its header included: a large message costs what it weighs, in time and in memory,
+        # however small the pieces that it comes in.
+        self._begun = bytearray()
         self._wanted = 0
+        self._head = 0
         # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
         self._message: bytearray | None = None
         self._weight = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[Payload]:
         """Take what was read; return the payloads of the text messages that are now complete.
 
         Pings to answer are added to ``pings``; a failure or the peer's close is left in ``failure``.
         """
         if self.failure is not None:
             return []
-        if self._begun.tell():
-            self._begun.write(data)
-            if self._begun.tell() < self._wanted:
-                return []
-            data = self._begun.getvalue()
-            self._begun = io.BytesIO()
-        messages: list[bytes] = []
+        if len(self._begun) + len(data) < self._wanted:
+            self._begun += data
+            return []
+        messages: list[Payload] = []
         try:
+            if self._begun:
+                data = self._complete(data, messages)
             rest = self._cut(data, messages)
         except (ConnectionLost, PayloadTooLarge, ProtocolError) as failure:
             # Without its traceback, whose frames hold what was received.
             self.failure = failure.with_traceback(None)
         else:
-            self._begun.write(data[rest:])
+            if rest < len(data):
+                self._begun += data[rest:]
         # Looked for in all of it at once. The frames were cut from the bytes as they came: the end of a read
         # may cut a secret in two, and a header may look like the beginning of one.
-        if self._mask(data) != data:
+        if messages and self._mask(data) is not data:
             messages = [self._mask(message) for message in messages]
         return messages
 
-    def _cut(self, data: bytes, messages: list[bytes]) -> int:
+    def _complete(self, data: bytes, messages: list[Payload]) -> bytes:
+        """Take the frame that has begun, where it lies; what comes after it, or the bytes to begin with."""
+        begun, self._begun = self._begun, bytearray()
+        missing = self._wanted - len(begun)
+        if missing < 0:  # not even its header was whole
+            return bytes(begun) + data
+        begun += data[:missing]
+        first = begun[0]
+        del begun[: self._head]
+        self._take(first, begun, self._wanted, messages)
+        messages[:] = [self._mask(message) for message in messages]
+        return data[missing:]
+
+    def _cut(self, data: bytes, messages: list[Payload]) -> int:
         """Cut every whole frame; return where the first incomplete one begins."""
         position = 0
         end = len(data)
@@ -116,19 +133,19 @@ class FrameParser:
                     break
                 length = int.from_bytes(data[position + 2 : start], "big")
             stop = start + length
-            if first != FIN_TEXT or self._message is not None:
+            weight = stop - position
+            # Most frames are a whole message, or one more piece of a large one.
+            if first != (FIN_TEXT if self._message is None else CONT):
                 self._check_header(first, length)
-            if stop - position > self._limit - self._weight and not first & CONTROL:
-                raise self._too_large(stop - position, length)
+            if weight > self._limit - self._weight and not first & CONTROL:
+                raise self._too_large(weight, length)
             if stop > end:
-                self._wanted = stop - position
+                self._wanted, self._head = weight, start - position
                 return position
             if first == FIN_TEXT:
                 messages.append(data[start:stop])
-            elif first & CONTROL:
-                self._take_control(first & 0x0F, data[start:stop])
             else:
-                self._take_fragment(first, data[start:stop], stop - position, messages)
+                self._take(first, data[start:stop], weight, messages)
             position = stop
         self._wanted = 0
         return position
@@ -153,19 +170,28 @@ class FrameParser:
         elif opcode == Opcode.BINARY:
             raise ProtocolError("the server sent a binary message; events are text", close_code=1003)
 
-    def _take_fragment(self, first: int, payload: bytes, weight: int, messages: list[bytes]) -> None:
+    def _take(self, first: int, payload: Payload, weight: int, messages: list[Payload]) -> None:
+        """A whole frame whose header was checked."""
+        if first == FIN_TEXT:
+            messages.append(payload)
+        elif first & CONTROL:
+            self._take_control(first & 0x0F, payload)
+        else:
+            self._take_fragment(first, payload, weight, messages)
+
+    def _take_fragment(self, first: int, payload: Payload, weight: int, messages: list[Payload]) -> None:
         if self._message is None:
             self._message = bytearray()
         self._weight += weight
         self._message += payload
         if first & FIN:
-            messages.append(self._mask(bytes(self._message)))
+            messages.append(self._mask(self._message))
             self._message = None
             self._weight = 0
 
-    def _take_control(self, opcode: int, payload: bytes) -> None:
+    def _take_control(self, opcode: int, payload: Payload) -> None:
         if opcode == Opcode.PING:
-            self.pings.append(payload)
+            self.pings.append(bytes(payload))
         elif opcode == Opcode.CLOSE:
             raise _closed(self._mask(payload))
 
@@ -180,7 +206,7 @@ class FrameParser:
         )
 
 
-def _closed(payload: bytes) -> ConnectionLost:
+def _closed(payload: Payload) -> ConnectionLost:
     """The peer's close frame (RFC 6455, 5.5.1) as the end that it means."""
     if not payload:
         return ConnectionLost("the server closed the connection without a code", close_code=NO_STATUS)
@@ -200,7 +226,7 @@ def _closed(payload: bytes) -> ConnectionLost:
     )
 
 
-def _text(payload: bytes) -> str | None:
+def _text(payload: Payload) -> str | None:
     """The text, or None for what is no UTF-8: the decoder's error would hold the payload."""
     try:
         return str(payload, "utf-8")
@@ -212,3 +238,32 @@ def close_payload(code: int, reason: str = "") -> bytes:
     """The body of a close frame, its reason cut to what fits (RFC 6455, 5.5)."""
     room = MAX_CONTROL_BYTES - 2
     return code.to_bytes(2, "big") + reason.encode()[:room].decode(errors="ignore").encode()
+
+
+def encode_frame(opcode: int, payload: bytes, key: bytes, *, final: bool = True) -> bytearray:
+    """One masked frame (RFC 6455, 5.2 and 5.3).
+
+    :param key: four bytes that nobody can foretell, another four for every frame.
+    """
+    size = len(payload)
+    frame = bytearray((opcode | (FIN if final else 0),))
+    if size < 126:
+        frame.append(MASKED | size)
+    elif size < 1 << 16:
+        frame.append(MASKED | 126)
+        frame += size.to_bytes(2, "big")
+    else:
+        frame.append(MASKED | 127)
+        frame += size.to_bytes(8, "big")
+    frame += key
+    start = len(frame)
+    frame += payload
+    # Every fourth byte has the same mask. As two long integers it takes half as long again.
+    for place, mask in enumerate(key):
+        frame[start + place :: 4] = payload[place::4].translate(_table(mask))
+    return frame
+
+
+@functools.cache
+def _table(mask: int) -> bytes:
+    return bytes(octet ^ mask for octet in range(256))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import overload
 
+from responses_ws._core.parser import Payload
 from responses_ws._core.secret import MASK, Secret
 from responses_ws.errors import ConfigurationError
 
@@ -156,9 +158,17 @@ class Masker:
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._needles = tuple(needle for secret in secrets for needle in _forms(secret))
 
-    def __call__(self, data: bytes) -> bytes:
+    @overload
+    def __call__(self, data: bytes) -> bytes: ...
+
+    @overload
+    def __call__(self, data: Payload) -> Payload: ...
+
+    def __call__(self, data: Payload) -> Payload:
+        """The data itself where there is nothing to replace."""
         for needle in self._needles:
-            data = data.replace(needle, MASK.encode() * len(needle))
+            if needle in data:
+                data = data.replace(needle, MASK.encode() * len(needle))
         return data
 
 

@@ -11,12 +11,18 @@ from typing import Any
 
 from responses_ws.errors import ProtocolError
 
-__all__ = ["Event", "parse", "parse_exactly"]
+__all__ = ["Event", "Payload", "parse", "parse_exactly"]
 
 Event = dict[str, Any]
 
+Payload = bytes | bytearray
+"""A message as it was received. A large one is the memory that it was received into: another copy would cost
+as much as reading it."""
+
 MAX_DEPTH = 500
 """Levels of nesting. The parsers' own limits differ between versions and count the caller's stack."""
+
+LARGE_BYTES = 64 * 1024
 
 
 def _refuse(constant: str) -> None:
@@ -27,14 +33,14 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 _scan = _DECODER.scan_once  # type: ignore[attr-defined]  # JSONDecoder.raw_decode calls it; typeshed lacks it
 
 
-def _scan_message(payload: bytes) -> Any:
+def _scan_message(payload: Payload) -> Any:
     """The value of a message that has no whitespace around it, else None: half the cost of ``json.loads``."""
     message = str(payload, "utf-8")
     value, end = _scan(message, 0)
     return value if end == len(message) else None
 
 
-def _choose(payload: bytes) -> Any:
+def _choose(payload: Payload) -> Any:
     """The first message decides, and not the import: orjson brings a tenth of what this package takes."""
     global _loads  # noqa: PLW0603 - chosen once, and the same whoever chooses
     try:
@@ -46,10 +52,10 @@ def _choose(payload: bytes) -> Any:
     return _loads(payload)
 
 
-_loads: Callable[[bytes], Any] = _choose
+_loads: Callable[[Payload], Any] = _choose
 
 
-def parse(payload: bytes) -> Event:
+def parse(payload: Payload) -> Event:
     """The event of one message.
 
     Uses orjson where it is installed (extra ``speed``). Raises :class:`ProtocolError`, without the payload,
@@ -65,7 +71,7 @@ def parse(payload: bytes) -> Event:
     return parse_exactly(payload)
 
 
-def parse_exactly(payload: bytes) -> Event:
+def parse_exactly(payload: Payload) -> Event:
     """The same at leisure, and with every digit of a large integer, which orjson makes a float.
 
     Decides about what the fast path did not accept: whitespace, half characters (orjson), faults.
@@ -89,8 +95,8 @@ def parse_exactly(payload: bytes) -> Event:
     raise ProtocolError(f"the server sent a message that {fault}", close_code=close_code)
 
 
-def _too_deep(payload: bytes, value: Event) -> bool:
-    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+def _too_deep(payload: Payload, value: Event) -> bool:
+    if _brackets(payload) <= MAX_DEPTH:
         return False
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
@@ -103,3 +109,17 @@ def _too_deep(payload: bytes, value: Event) -> bool:
         if not level:
             return False
     return True
+
+
+def _brackets(payload: Payload) -> int:
+    """How many objects and lists begin in it, or a number above :data:`MAX_DEPTH`."""
+    if len(payload) < LARGE_BYTES:
+        return payload.count(b"{") + payload.count(b"[")
+    # ``find`` passes over text ten times as fast as ``count``, and can stop.
+    found = 0
+    for bracket in (b"{", b"["):
+        position = payload.find(bracket)
+        while position >= 0 and found <= MAX_DEPTH:
+            found += 1
+            position = payload.find(bracket, position + 1)
+    return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from responses_ws._core.parser import Payload
 from responses_ws._core.secret import Secret
 from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws.messages import Limits, Timeouts
@@ -49,7 +50,7 @@ class Transport(Protocol):
     headers: Mapping[str, str]
     """Headers of the upgrade response, names in lower case."""
 
-    def receive(self, timeout: float | None) -> list[bytes] | None:
+    def receive(self, timeout: float | None) -> Sequence[Payload] | None:
         """Wait up to ``timeout`` seconds (None: for ever) for bytes.
 
         Returns the payloads of the text messages that are complete (UTF-8 not yet checked), an empty list

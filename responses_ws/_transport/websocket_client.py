@@ -1,4 +1,4 @@
-"""The one file that knows websocket-client: the opening handshake and the frames that go out.
+"""The one file that knows websocket-client: the opening handshake.
 
 The library never sees the key, a cookie, a redirect or a refusal: it writes its request to, and reads the
 answer from, a :class:`_Head`, which adds our headers on the way out and lets nothing but a clean 101 in.
@@ -16,21 +16,19 @@ from urllib.parse import urlsplit
 import websocket
 
 from responses_ws._core.events import http_error
-from responses_ws._core.frames import Opcode
 from responses_ws._core.headers import Masker, unfolded
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.net import redirect_host
 from responses_ws.errors import HandshakeError
 
-__all__ = ["MAX_HEAD_BYTES", "encode_frame", "encode_message", "read_head", "refusal", "upgrade"]
+__all__ = ["MAX_HEAD_BYTES", "read_head", "refusal", "upgrade"]
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024
 MAX_BODY_SECONDS = 2.0
 READ_BYTES = 16 * 1024
 END_OF_HEAD = b"\r\n\r\n"
-FRAGMENT_BYTES = 64 * 1024
 
 SWITCHING = re.compile(rb"HTTP/1\.[1-9] 101[ \r]")
 """The status line of an accepted upgrade: RFC 6455, 4.1; HTTP/1.0 knows none (RFC 9110, 7.8)."""
@@ -230,18 +228,3 @@ class _Readable:
 
     def makefile(self, *_: object) -> io.BufferedReader:
         return io.BufferedReader(self._body)
-
-
-def encode_frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
-    """One masked frame (RFC 6455, 5.2 and 5.3)."""
-    frame = websocket.ABNF.create_frame(payload, opcode, int(final))
-    return bytes(frame.format())
-
-
-def encode_message(message: bytes) -> Iterator[bytes]:
-    """A text message as frames of at most :data:`FRAGMENT_BYTES`, between which a pong can leave."""
-    opcode = Opcode.TEXT
-    for start in range(0, len(message), FRAGMENT_BYTES):
-        stop = start + FRAGMENT_BYTES
-        yield encode_frame(opcode, message[start:stop], final=stop >= len(message))
-        opcode = Opcode.CONT

@@ -11,18 +11,20 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import os
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from responses_ws._core.frames import FrameParser, Opcode, close_payload
+from responses_ws._core.frames import FrameParser, Opcode, close_payload, encode_frame
+from responses_ws._core.parser import Payload
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws._transport.dial import dial, failure
-from responses_ws._transport.websocket_client import encode_frame, encode_message, upgrade
+from responses_ws._transport.websocket_client import upgrade
 from responses_ws.errors import (
     ConnectionLost,
     HandshakeError,
@@ -35,8 +37,11 @@ from responses_ws.errors import (
 __all__ = ["SocketTransport"]
 
 READ_BYTES = 64 * 1024
+RECORD_BYTES = 16 * 1024
+"""What TLS gives at a time, however much is asked for (RFC 8446, 5.1)."""
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 RENEGOTIATION_SECONDS = 0.05
+FRAGMENT_BYTES = 64 * 1024
 NO_CLOSE_FRAME = 1006
 
 
@@ -59,6 +64,9 @@ class SocketTransport:
         self._send_timeout = target.timeouts.send
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
+        self._wait_for_bytes = _waiting(sock)
+        # A full read leaves more behind, most of the time: the next one tries before it asks.
+        self._full_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
         self._full_read = False
         # Re-entrant, for a finalizer that aborts this connection may run in a thread that is inside it.
         self._guard = threading.RLock()
@@ -67,11 +75,11 @@ class SocketTransport:
         # One frame at a time. Guards _unsent, the rest of a control frame that the socket did not take whole,
         # without which nothing else may be written.
         self._frame_lock = threading.Lock()
-        self._unsent = b""
+        self._unsent: Payload = b""
         # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock. Only the
         # latest pong is owed (RFC 6455, 5.5.3), so that a flood of pings costs one.
-        self._control: collections.deque[bytes] = collections.deque()
-        self._pong: collections.deque[bytes] = collections.deque(maxlen=1)
+        self._control: collections.deque[Payload] = collections.deque()
+        self._pong: collections.deque[Payload] = collections.deque(maxlen=1)
         self._sending = False
         self._deadline = NEVER
         self._aborted = False
@@ -95,17 +103,17 @@ class SocketTransport:
 
     # -- receiving: the reader thread only
 
-    def receive(self, timeout: float | None) -> list[bytes] | None:
-        failure = self._parser.failure
-        if failure is not None:
-            raise self._farewell(failure)
+    def receive(self, timeout: float | None) -> Sequence[Payload] | None:
+        parser = self._parser
+        if parser.failure is not None:
+            raise self._farewell(parser.failure)
         data = self._read(timeout)
         if data is None:
             return None
-        messages = self._parser.feed(data)
-        if self._parser.pings:
-            self._pong.append(encode_frame(Opcode.PONG, self._parser.pings[-1]))
-            self._parser.pings.clear()
+        messages = parser.feed(data)
+        if parser.pings:
+            self._pong.append(_frame(Opcode.PONG, parser.pings[-1]))
+            parser.pings.clear()
             self._flush()
         return messages
 
@@ -114,12 +122,10 @@ class SocketTransport:
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
-        # A full read leaves more behind, most of the time: try before asking.
-        data = self._try_read() if self._full_read or self._pending() else None
+        data = self._try_read() if self._full_read or (self._tls is not None and self._pending()) else None
         if data is None:
             self._wait(timeout)
             data = self._try_read()
-        self._full_read = data is not None and len(data) >= READ_BYTES
         return data
 
     def _pending(self) -> bool:
@@ -129,6 +135,7 @@ class SocketTransport:
 
     def _try_read(self) -> bytes | None:
         """Read without waiting; None when there is nothing. Raises :class:`ConnectionLost` at the end."""
+        self._full_read = False
         try:
             with self._guard:
                 data = self._sock.recv(READ_BYTES)
@@ -141,6 +148,7 @@ class SocketTransport:
             raise self._broken(error) from error
         if not data or self._aborted:
             raise self._broken(None)
+        self._full_read = len(data) >= self._full_bytes
         return data
 
     def _broken(self, error: Exception | None) -> ConnectionLost:
@@ -163,9 +171,11 @@ class SocketTransport:
         While a message is being sent its sender says it, and a socket that is writable for the sender must
         not keep the reader turning.
         """
-        has_more = self._owes() and not self._sending and not self._mute
-        _poll(self._sock, read=True, write=has_more, timeout=timeout)
-        self._flush()
+        if self._owes() and not self._sending and not self._mute:
+            _poll(self._sock, read=True, write=True, timeout=timeout)
+            self._flush()
+        else:
+            self._wait_for_bytes(timeout)
 
     # -- sending: any thread
 
@@ -219,7 +229,7 @@ class SocketTransport:
             self._say(Opcode.CLOSE, close_payload(code, reason))
 
     def _say(self, opcode: Opcode, payload: bytes) -> None:
-        self._control.append(encode_frame(opcode, payload))
+        self._control.append(_frame(opcode, payload))
         self._flush()
 
     def _owes(self) -> bool:
@@ -260,7 +270,7 @@ class SocketTransport:
                 return False
         return True
 
-    def _write(self, frame: bytes) -> None:
+    def _write(self, frame: Payload) -> None:
         """Under the frame lock: send a frame whole, if it makes progress every ``Timeouts.send`` seconds."""
         view = memoryview(frame)
         clock = Deadline(self._send_timeout)
@@ -319,6 +329,28 @@ class SocketTransport:
         # No lock: the thread that held it exists in the parent only.
         self._aborted = True
         self._sock.close()
+
+
+def encode_message(message: bytes) -> Iterator[bytearray]:
+    """A text message as frames of at most :data:`FRAGMENT_BYTES`, between which a pong can leave."""
+    opcode = Opcode.TEXT
+    for start in range(0, len(message), FRAGMENT_BYTES):
+        stop = start + FRAGMENT_BYTES
+        yield _frame(opcode, message[start:stop], final=stop >= len(message))
+        opcode = Opcode.CONT
+
+
+def _frame(opcode: int, payload: bytes, *, final: bool = True) -> bytearray:
+    return encode_frame(opcode, payload, os.urandom(4), final=final)
+
+
+def _waiting(sock: socket.socket) -> Callable[[float | None], object]:
+    """A function that waits for bytes so many seconds. It is made once: making it takes as long as a read."""
+    if not hasattr(select, "poll"):
+        return lambda seconds: select.select([sock], [], [], seconds)
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return lambda seconds: poller.poll(None if seconds is None else seconds * 1000)
 
 
 def _poll(sock: socket.socket, *, read: bool = False, write: bool = False, timeout: float | None) -> bool:

@@ -18,7 +18,7 @@ from websockets.frames import Opcode as PeerOpcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from responses_ws._core.frames import FrameParser, Opcode, close_payload
+from responses_ws._core.frames import FrameParser, Opcode, close_payload, encode_frame
 from responses_ws._core.parser import parse
 from responses_ws._core.secret import Secret
 from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError
@@ -703,3 +703,27 @@ def test_opcodes_are_those_of_the_rfc() -> None:
     assert {opcode.name: opcode.value for opcode in Opcode} == {
         name: PeerOpcode[name].value for name in ["CONT", "TEXT", "BINARY", "CLOSE", "PING", "PONG"]
     }
+
+
+# -- what is sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 125, 126, 127, 65535, 65536, 65537])
+@pytest.mark.parametrize("key", [b"\0\0\0\0", b"\x01\x80\xff\x0a"])
+@pytest.mark.parametrize("opcode", [TEXT, CONT])
+def test_clause_5_3_a_frame_is_masked_as_another_implementation_masks_it(
+    opcode: Opcode, key: bytes, size: int
+) -> None:
+    """Octet by octet, with a length in the fewest bytes (5.2)."""
+    payload = bytes(range(256)) * (size // 256 + 1)
+    peer = PeerFrame(PeerOpcode(opcode), payload[:size])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("websockets.frames.secrets.token_bytes", lambda _: key)
+        expected = peer.serialize(mask=True)
+    assert encode_frame(opcode, payload[:size], key) == expected
+
+
+def test_clause_5_4_all_fragments_but_the_last_say_that_more_comes() -> None:
+    key = b"1234"
+    assert encode_frame(TEXT, b"{", key, final=False)[0] == TEXT
+    assert encode_frame(CONT, b"}", key)[0] == 0x80 | CONT

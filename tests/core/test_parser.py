@@ -108,6 +108,25 @@ def test_many_brackets_side_by_side_are_not_deep():
     assert parse(json.dumps({"output": items}).encode()) == {"output": items}
 
 
+@pytest.mark.parametrize("text", [0, parser.LARGE_BYTES], ids=["small", "large"])
+@pytest.mark.parametrize("bracket", [b"[", b"{"])
+@pytest.mark.parametrize("count", [0, 1, parser.MAX_DEPTH, parser.MAX_DEPTH + 1, 10 * parser.MAX_DEPTH])
+def test_brackets_are_counted_alike_in_small_and_in_large_messages(text, bracket, count):
+    """Large ones as far as it matters."""
+    found = parser._brackets(b"x" * text + bracket * count)
+    assert min(found, parser.MAX_DEPTH + 1) == min(count, parser.MAX_DEPTH + 1)
+
+
+@pytest.mark.parametrize("depth", [parser.MAX_DEPTH - 2, parser.MAX_DEPTH])
+def test_a_large_message_may_be_as_deep_as_a_small_one(depth):
+    payload = b'{"text":"%b","a":%b1%b}' % (b"x" * parser.LARGE_BYTES, b'{"a":' * depth, b"}" * depth)
+    if depth < parser.MAX_DEPTH:
+        assert list(parse(payload)) == ["text", "a"]
+    else:
+        with pytest.raises(ProtocolError):
+            parse(payload)
+
+
 @given(
     st.dictionaries(
         st.text(st.characters(codec=None, exclude_categories=()), max_size=6),

@@ -155,12 +155,15 @@ class Polls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        self._poll = ws._poll
-        monkeypatch.setattr(ws, "_poll", self._counted)
+        monkeypatch.setattr(ws, "_poll", self._counted(ws._poll))
+        monkeypatch.setattr(SocketTransport, "_wait", self._counted(SocketTransport._wait))
 
-    def _counted(self, *given: Any, **named: Any) -> bool:
-        self.count += 1
-        return self._poll(*given, **named)
+    def _counted(self, wait: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any, **named: Any) -> Any:
+            self.count += 1
+            return wait(*given, **named)
+
+        return counted
 
     def over(self, seconds: float) -> int:
         """How many there are in so many seconds from now."""

@@ -17,8 +17,7 @@ from websockets.frames import Opcode
 
 from responses_ws._transport import ws
 from responses_ws._transport.base import Target
-from responses_ws._transport.websocket_client import FRAGMENT_BYTES
-from responses_ws._transport.ws import READ_BYTES, SocketTransport
+from responses_ws._transport.ws import FRAGMENT_BYTES, READ_BYTES, SocketTransport
 from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError, ResponseTimeout
 from responses_ws.messages import Limits, Timeouts
 from responses_ws.testing import (
