@@ -136,25 +136,21 @@ def batches(
     share = size // max(1, len(events))
     found: list[tuple[Call, Batch]] = []
     owner: Call | None = None
-    run: list[Event] = []
-
-    def close_run(terminal: Event | None) -> None:
-        if owner is not None and (run or terminal):
-            found.append((owner, Batch(run, terminal, share * (len(run) + 1))))
-
+    batch = Batch([], None, 0)
     for event in events:
         call = cast("Call | None", route(event))
-        if call is not owner:
-            close_run(None)
-            owner, run = call, []
         if call is None:
+            owner = None
             continue
+        if call is not owner:
+            owner, batch = call, Batch([], None, 0)
+            found.append((call, batch))
+        batch.size += share
         if call.state is State.DONE:
-            close_run(event)
-            owner, run = None, []
+            batch.terminal = event
+            owner = None
         else:
-            run.append(event)
-    close_run(None)
+            batch.events.append(event)
     return found
 
 

@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from responses_ws._call import READY, Call, Mark, batches, wait_for
@@ -21,6 +21,7 @@ from responses_ws._core.chain import Chain, Chains
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes
+from responses_ws._core.parser import Payload
 from responses_ws._core.states import Request, State
 from responses_ws._link import Link, start
 from responses_ws._process import watch
@@ -403,7 +404,7 @@ class Connection:
 
     # -- the reader's side
 
-    def deliver(self, link: Link, payloads: list[bytes], now: float) -> None:
+    def deliver(self, link: Link, payloads: Sequence[Payload], now: float) -> None:
         """Parse messages and hand their events to the calls that own them.
 
         After everything before it was delivered it raises :class:`ProtocolError` for what is no event, or the
@@ -424,9 +425,9 @@ class Connection:
             ready = self._take_ready()
             strays, self.lanes.strays = self.lanes.strays, []
             broken, self.lanes.connection_error = self.lanes.connection_error, None
+        _tell(ready)
         for call, batch in routed:
             call.give(batch, now, self._max_buffered_bytes)
-        _tell(ready)
         if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
             self.watcher(ended=True)
         for kind in strays:

@@ -186,19 +186,28 @@ def _end(connection: Connection, link: Link, transport: Transport, cause: Respon
 
 
 def _read(connection: Connection, link: Link, transport: Transport, target: Target) -> None:
-    """Read until something ends the connection, which is raised."""
+    """Read until something ends the connection, which is raised.
+
+    Handing events over comes last in each turn, and the next wait begins at once: the caller's thread, which
+    that wakes, runs when this one waits.
+    """
     timeouts = target.timeouts
     keepalive = Keepalive(timeouts.ping_interval, timeouts.ping_timeout, time.monotonic())
+    patience = keepalive.wait(time.monotonic())
     while True:
-        payloads = transport.receive(keepalive.wait(time.monotonic()))
+        payloads = transport.receive(patience)
         now = time.monotonic()
         if payloads is not None:
-            keepalive.heard(now)
-            connection.deliver(link, payloads, now)
+            patience = keepalive.heard(now)
+            if payloads:
+                connection.deliver(link, payloads, now)
+            # A large message is not kept until the next one comes.
+            del payloads
             continue
         if connection.watcher is not None:
             connection.watcher(ended=False)
         verdict = keepalive.check(now, sending=transport.sending)
+        patience = keepalive.wait(now)
         if verdict is Verdict.PING:
             transport.ping()
         elif verdict is Verdict.DEAD:

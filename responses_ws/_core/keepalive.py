@@ -28,10 +28,11 @@ class Keepalive:
         self._pinged_at: float | None = None
         self._was_sending = False
 
-    def heard(self, now: float) -> None:
-        """A byte came."""
+    def heard(self, now: float) -> float | None:
+        """A byte came; what :meth:`wait` says now."""
         self._heard_at = now
         self._pinged_at = None
+        return self._interval
 
     def wait(self, now: float) -> float | None:
         """Seconds until :meth:`check` has something to say; None when never."""
