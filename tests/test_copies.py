@@ -175,7 +175,7 @@ def test_a_copy_in_mid_answer_has_the_outputs(server, work, copy):
 def test_a_copy_while_another_thread_goes_on_is_of_one_moment(server, work, copy):
     """However the two fall together, no call is made twice and each has its one output."""
     work.finish()
-    for _ in range(20):
+    for _ in range(8):
         work.made.clear()
         with chat(server, tools=[work.tool]) as talk:
             asking = Task(talk.ask, "go")

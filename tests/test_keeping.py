@@ -16,7 +16,7 @@ from shell import KEY, SECONDS, Task
 from stores import Place, Process, RedisServer, fixture_place
 from test_fork import Child
 
-from responses_ws import ConcurrencyError, ConfigurationError, StoreError
+from responses_ws import ConcurrencyError, ConfigurationError, ConnectionPool, StoreError
 from responses_ws.chat import Chat
 from responses_ws.store import SQLiteStore, Store
 from responses_ws.testing import Model, ScriptedServer
@@ -191,6 +191,33 @@ def test_two_requests_at_once_take_turns(server, store):
     assert [f"You said: question {number}" in answer for number, answer in enumerate(answers)] == [True] * 4
     with load(server, store) as talk:
         assert len(talk.items) == 8
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["store", "no store"])
+def test_the_requests_of_many_users_share_a_pool(server, store, model, keeps):
+    """Each begins with a load and ends with a save; what is not with the service travels again."""
+
+    def handle(user: str, question: str) -> None:
+        with store.lock(user), Chat.load(store, user, pool=pool) as talk:
+            talk.ask(question)
+            assert meant(seen(model, talk)) == meant(talk.items)
+            talk.save(store, user)
+
+    with ConnectionPool(KEY, api_base=server.url, max_connections=2) as pool:
+        users = [f"user {number}" for number in range(4)]
+        for user in users:
+            with Chat("m", pool=pool, store=keeps) as talk:
+                talk.save(store, user)
+        for turn in range(3):
+            requests = [Task(handle, user, f"{user}, {turn}") for user in users]
+            for request in requests:
+                request.result()
+        for user in users:
+            with Chat.load(store, user, pool=pool) as talk:
+                asked = [message.content for message in talk.messages if message.role == "user"]
+                assert asked == [f"{user}, {turn}" for turn in range(3)]
+    lengths = {len(request["input"]) for request in server.requests}
+    assert lengths == ({1} if keeps else {1, 3, 5})
 
 
 # -- what cannot work
