@@ -127,7 +127,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("stride", [307, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [307, pytest.param(61, marks=pytest.mark.slow)])
 def test_anywhere(life: Life, tls: bool, stride: int) -> None:
     """Wherever the interrupt falls, in the libraries too."""
     with ScriptedServer(model=Model(background_polls=2), tls=tls) as server:
@@ -140,7 +140,7 @@ def test_anywhere(life: Life, tls: bool, stride: int) -> None:
 
 
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("stride", [311, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [311, pytest.param(67, marks=pytest.mark.slow)])
 def test_twice(life: Life, stride: int) -> None:
     """A second interrupt on the first one's way out."""
     both = 0
@@ -155,7 +155,7 @@ def test_twice(life: Life, stride: int) -> None:
 
 
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("stride", [397, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [397, pytest.param(71, marks=pytest.mark.slow)])
 def test_a_handler_that_closes(life: Life, stride: int) -> None:
     """As servers do at SIGTERM."""
     with ScriptedServer(model=Model(background_polls=2)) as server:

@@ -35,6 +35,7 @@ from responses_ws import (
     ProtocolError,
     RateLimitError,
     ResponseError,
+    ResponsesWSError,
     ResponseTimeout,
     ServerError,
     Timeouts,
@@ -601,6 +602,30 @@ def test_who_does_not_answer_the_handshake(clock: str, timeouts: Timeouts) -> No
         else:
             assert type(error) is ConnectionError
             assert "within 0.2 seconds" in str(error)
+
+
+@pytest.mark.parametrize("verb", ["create_response", "retrieve"])
+def test_a_request_does_not_leave_when_its_time_is_over(model: ScriptedServer, verb: str) -> None:
+    """Here the function that gives the key has taken it, on a connection that is there."""
+    total = 1.0
+    keys = iter([lambda: None, lambda: threading.Event().wait(total)])
+
+    def key() -> str:
+        next(keys)()
+        return KEY
+
+    with HTTPTransport(key, api_base=model.url, timeouts=Timeouts(total=total)) as http_transport:
+        http_transport.create_response(**ASK)
+        error = failure(http_transport) if verb == "create_response" else _retrieved(http_transport)
+    assert isinstance(error, ResponseTimeout)
+    assert (error.clock, error.seconds, error.delivery) == ("total", total, Delivery.NOT_SENT)
+    assert len(model.http_requests) == 1
+
+
+def _retrieved(http_transport: HTTPTransport) -> ResponsesWSError:
+    with pytest.raises(ResponsesWSError) as caught:
+        http_transport.retrieve("resp_1")
+    return caught.value
 
 
 def test_a_look_up_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

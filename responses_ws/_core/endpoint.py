@@ -19,6 +19,8 @@ SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 URL_SAFE = "%/:?@!$&'()*+,;=[]~"
 """What RFC 3986, 2.2 gives a meaning; everything else that is no letter or digit is percent-encoded."""
 
+LONGEST_NAME = 253
+"""Characters of a host's name (RFC 1035, 2.3.4, without the length bytes)."""
 NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
 BRACKETED = re.compile(r"(?:.*@)?\[[^\[\]]*:[^\[\]]*\](?::.*)?")
 """What some versions of urlsplit do not check of an address in brackets (RFC 3986, 3.2.2)."""
@@ -188,7 +190,7 @@ def ascii_host(parts: SplitResult) -> str | None:
         name = host.encode("idna").decode("ascii").lower()
     except ValueError:
         return None
-    return name if NAME.fullmatch(name) else None
+    return name if len(name) <= LONGEST_NAME and NAME.fullmatch(name) else None
 
 
 def _split(url: str) -> SplitResult | None:

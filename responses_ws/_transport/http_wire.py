@@ -175,12 +175,12 @@ class Wire:
         progress = Deadline(self._target.timeouts.send)
         while view:
             sock = self._checked()
+            self._check_clocks(progress)
             sock.settimeout(self._deadline.remaining(progress.remaining(SLICE_SECONDS)))
             try:
                 sent = sock.send(view)
             except NOT_NOW:
                 self._look_for_answer(sock)
-                self._check_clocks(progress)
             else:
                 view = view[sent:]
                 progress = Deadline(self._target.timeouts.send)

@@ -81,6 +81,7 @@ REFUSED = [
     "https://h.example\\.api.openai.com/v1",
     "https://" + "a" * 64 + ".example/v1",
     "https://ü" + "a" * 64 + ".example/v1",
+    "https://" + "a." * 127 + "com/v1",
 ]
 
 HOSTS = [
