@@ -75,18 +75,19 @@ class Channel:
         deadline = Deadline(self._settings.timeouts.total)
         chain, fields = connection.chains.get(self._lane), self._fields(payload)
         message = self._settings.encode(fields)
-        call, stored = Call(self._lane), stores(fields)
-        call.parent = fields.get("previous_response_id")
+        call = Call(self._lane)
+        call.parent, call.stored = fields.get("previous_response_id"), stores(fields)
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
         stream = ResponseStream(
             call,
             deadline=deadline,
             response_timeout=self._settings.response_timeout,
-            completed=lambda message: connection.remember(call, message.response_id, stored=stored),
+            completed=lambda message: connection.remember(call, message.response_id),
             owner=owner,
             steer=lambda input: self._steer(call, input),
         )
         try:
+            connection.rotate()
             connection.open(call, self._settings.timeouts.drain, deadline)
             self._send(call, payload, message, chain, deadline)
         except BaseException:
@@ -102,10 +103,10 @@ class Channel:
         if not isinstance(fields, Mapping):
             return fields  # which the encoding refuses
         if self._lane is None:
-            if "stream_id" in fields and self._settings.endpoint.max_lanes:
+            if fields.get("stream_id") is not None and self._settings.endpoint.max_lanes:
                 raise ConfigurationError("stream_id: ask on lane(name), which knows what is running there")
             return fields
-        if fields.get("stream_id", self._lane) != self._lane:
+        if fields.get("stream_id") not in (None, self._lane):
             raise ConfigurationError(f"stream_id: the payload names another lane than {self._lane!r}")
         return {**fields, "stream_id": self._lane}
 
@@ -132,6 +133,7 @@ class Channel:
         connection.rotate()
         reused = connection.link is not None
         while True:
+            connection.await_place(call, self._settings.timeouts.drain, deadline)
             self._make_ready(deadline)
             now = connection.chains.get(self._lane)
             if now is not chain:

@@ -26,14 +26,13 @@ from responses_ws._core.states import Request, State
 from responses_ws._link import Link, start
 from responses_ws._process import watch
 from responses_ws._transport.base import Connector, Target, Transport
-from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline
+from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws.errors import (
     ConcurrencyError,
     ConnectionError,
     ConnectionLost,
     Delivery,
     ProtocolError,
-    ResponseError,
     ResponsesWSError,
     ResponseTimeout,
     bare,
@@ -47,6 +46,8 @@ logger = logging.getLogger("responses_ws")
 
 RELEASE_SECONDS = 0.2
 CLOSED = "the connection was closed by disconnect()"
+AGED = "the connection reached its age"
+NO_LANES = "%s has no lanes, or does not name them in its events: one response runs at a time"
 
 
 class Watcher(Protocol):
@@ -130,12 +131,7 @@ class Connection:
             link.abort()
             raise
         finally:
-            with self.lock:
-                if self.dialing is link:
-                    self.dialing = None
-                callers, self._callers = self._callers, []
-            for caller in callers:
-                caller.put(READY)
+            self._end_dialing(link)
         logger.debug("connection %d is open", link.generation)
         return link
 
@@ -172,14 +168,25 @@ class Connection:
                 "%s was not stored and ended with its connection; a new chain begins", chain.response_id
             )
 
+    def _end_dialing(self, link: Link) -> None:
+        callers: list[queue.SimpleQueue[Mark]] = []
+        with self.lock:
+            if self.dialing is link:
+                self.dialing = None
+                callers, self._callers = self._callers, []
+        for caller in callers:
+            caller.put(READY)
+
     def await_dialing(self, deadline: Deadline, given_up: Callable[[], bool] | None = None) -> None:
         """While another thread connects, wait for how that ends."""
         caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
         with self.lock:
-            if self.dialing is None:
+            link = self.dialing
+            if link is None:
                 return
             self._callers.append(caller)
-        while wait_for(caller, deadline.remaining(SLICE_SECONDS)) is None and not deadline.expired:
+        while self.dialing is link and not deadline.expired:
+            wait_for(caller, deadline.remaining(SLICE_SECONDS))
             if given_up is not None and given_up():
                 raise ConnectionError("connecting was given up")
 
@@ -195,28 +202,41 @@ class Connection:
         connection takes no further name.
         """
         with self.lock:
-            free = self.lanes.open(call)
+            self.lanes.open(call)
             self.calls += 1
             call.number = self.calls
+            ready = self._take_ready()
+        _tell(ready)
+        self.await_place(call, drain, deadline)
+
+    def await_place(self, call: Call, drain: float | None, deadline: Deadline) -> None:
+        """Wait until the call may be sent: at once, but for what else is running; see :meth:`open`.
+
+        When a connection is lost, who had a place on it comes to the next one.
+        """
         patience = Deadline(deadline.remaining(self._patience))
-        while not free:
-            free = wait_for(call.queue, patience.remaining(drain)) is not None
-            if free or deadline.expired:
-                return
-            with self.lock:
-                link, deserted = self.link, self.lanes.deserted()
-            if deserted:
-                self._make_room(call, link)
-                return
+        drained = Deadline(drain)
+        while not (call.admitted or deadline.expired):
             if patience.expired:
                 raise ConcurrencyError("other responses are running on this connection")
+            wait_for(
+                call.queue,
+                patience.remaining(SLICE_SECONDS if drained.expired else drained.remaining(SLICE_SECONDS)),
+            )
+            self._make_room(drained=drained.expired)
 
-    def _make_room(self, call: Call, link: Link | None) -> None:
-        """What the connection still runs did not end in time: giving it up frees the call's lane."""
+    def _make_room(self, *, drained: bool) -> None:
+        """Let in who may go on: an interrupt may have kept others from it.
+
+        :param drained: what was abandoned has had its time: a connection that nobody else uses is given up.
+        """
+        with self.lock:
+            self.lanes.admit()
+            link = self.link if drained and self.lanes.deserted() else None
+            ready = self._take_ready()
+        _tell(ready)
         if link is not None:
             self._give_up(link, ConnectionLost("given up: an abandoned response did not end in time"))
-        if wait_for(call.queue, RELEASE_SECONDS) is None:
-            raise ConcurrencyError("another response is running on this lane")
 
     def send(self, call: Call, message: bytes, deadline: Deadline = NEVER) -> None:
         """Send the call's request on the open link, before the deadline of the whole call.
@@ -224,16 +244,7 @@ class Connection:
         When it raises :class:`ConnectionLost` or :class:`ResponseTimeout` with NOT_SENT, the message did not
         leave whole and the call holds its lane as before.
         """
-        with self.lock:
-            link = self.link
-            if link is None or link.transport is None:
-                raise ConnectionLost("the connection was lost before the request was sent")
-            transport = link.transport
-            call.link = link
-            for lane in self.chains.homes(call.parent) if call.parent else ():
-                if lane != call.lane:
-                    self.lanes.fork(call, lane)
-            call.move(State.SENDING)
+        link, transport = self._begin_sending(call, deadline)
         try:
             transport.send(message, deadline)
         except (ConnectionLost, ResponseTimeout) as error:
@@ -245,20 +256,42 @@ class Connection:
                 self.lanes.release(call)
             else:
                 self.lanes.sent(call)
+            ready = self._take_ready()
+        _tell(ready)
         if lost:
             cause = link.cause or ConnectionLost("the connection was lost")
-            raise with_context(cause, delivery=_delivery(Delivery.UNKNOWN, cause))
+            rejected = call.delivery is Delivery.REJECTED
+            raise with_context(cause, delivery=call.delivery if rejected else Delivery.UNKNOWN)
+
+    def _begin_sending(self, call: Call, deadline: Deadline) -> tuple[Link, Transport]:
+        """One message leaves at a time. Who waits for that has sent nothing, and leaves without a trace."""
+        while True:
+            with self.lock:
+                link = self.link
+                if link is None or link.transport is None or not call.admitted:
+                    raise ConnectionLost("the connection was lost before the request was sent")
+                call.link = link
+                if self.lanes.send(call):
+                    return link, link.transport
+            if deadline.expired:
+                raise overdue(deadline)
+            wait_for(call.queue, deadline.remaining(SLICE_SECONDS))
 
     def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
         """The connection broke under the request. What the server said before that is the better reason."""
         if isinstance(error, ConnectionLost):
             link.join(RELEASE_SECONDS)
-        # Kept without its traceback, which ties the frames of this thread, and the stream in them, to it.
-        self._give_up(link, bare(error))
+            # Kept without its traceback, which ties the frames of this thread, and the stream in them, to it.
+            cause = bare(error)
+        else:
+            cause = ConnectionLost("given up: another request was not sent in time")
+        error = link.cause or error
+        self._give_up(link, cause)
         with self.lock:
-            if call.state is State.SENDING:
-                call.move(State.QUEUED)
-        return with_context(link.cause or error, delivery=Delivery.NOT_SENT)
+            self.lanes.unsent(call)
+            ready = self._take_ready()
+        _tell(ready)
+        return with_context(error, delivery=Delivery.NOT_SENT)
 
     def steer(self, call: Call, encode: Callable[[str], bytes]) -> Steer:
         """Send input to the call's running response.
@@ -300,7 +333,7 @@ class Connection:
             ready = self._take_ready()
         _tell(ready)
 
-    def remember(self, call: Call, response_id: str | None, *, stored: bool) -> None:
+    def remember(self, call: Call, response_id: str | None) -> None:
         """The call was completed: what is asked next continues it, unless it went with an earlier link.
 
         A response without an id cannot be continued and leaves the chain as it was.
@@ -308,9 +341,9 @@ class Connection:
         if response_id is None:
             return
         with self.lock:
-            gone = not stored and self.link is not None and self.link is not call.link
+            gone = not call.stored and self.link is not None and self.link is not call.link
             if not gone:
-                self.chains.advance(call.lane, Chain(response_id, stored, call.number))
+                self.chains.advance(call.lane, Chain(response_id, call.stored, call.number))
 
     def begin_chain(self, lane: str | None) -> None:
         """What is asked next on the lane continues nothing."""
@@ -355,15 +388,24 @@ class Connection:
     def aged(self) -> bool:
         """Whether the link has reached its age, and nothing runs on it."""
         with self.lock:
-            link = self.link
-            if link is None or link.rotate_at is None or time.monotonic() < link.rotate_at:
-                return False
-            return not self.lanes.running()
+            return self.link is not None and self.link.old and not self.lanes.running()
 
     def rotate(self) -> None:
-        """Let go of a link that has reached its age, unless something runs on it or lives on it alone."""
-        if self.aged() and self.chains.stored:
-            self.retire("the connection reached its age")
+        """Let go of a link that has reached its age, unless something lives on it alone.
+
+        What runs on it comes to its end first; from then on nothing new begins there.
+        """
+        with self.lock:
+            link = self.link
+            old = link is not None and link.old and self.chains.stored
+            self.lanes.closing = old
+            if link is None or not old or self.lanes.running():
+                return
+            if link.transport is not None:
+                # Before the lock is let go: no other lane's request leaves on it any more.
+                link.transport.close(1000)
+        logger.info("connection %d is let go: %s", link.generation, AGED)
+        self._give_up(link, ConnectionLost(AGED))
 
     def postpone(self, seconds: float) -> None:
         """Take the link for old enough only after so many seconds more."""
@@ -421,7 +463,9 @@ class Connection:
             # A connecting that was given up is not over yet; it may come later than the next one.
             if link.over or link.aborted:
                 return
+            known = self.lanes.named is not None
             routed = batches(self.lanes.route, events, sum(map(len, payloads)))
+            told_apart = known or self.lanes.named is not False
             ready = self._take_ready()
             strays, self.lanes.strays = self.lanes.strays, []
             broken, self.lanes.connection_error = self.lanes.connection_error, None
@@ -430,6 +474,8 @@ class Connection:
             call.give(batch, now, self._max_buffered_bytes)
         if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
             self.watcher(ended=True)
+        if not told_apart and self.watcher is None:  # who says it for all of its connections
+            logger.warning(NO_LANES, self._endpoint.host)
         for kind in strays:
             logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
         error_event = None if broken is None else parse_error(broken)
@@ -449,7 +495,7 @@ class Connection:
             ready = self._take_ready()
             self.link = None
         for call in cast("list[Call]", ended):
-            call.finish(cause, _delivery(call.delivery, cause))
+            call.finish(cause, call.delivery)
             call.account(None)
         _tell(ready)
         if self.watcher is not None:
@@ -478,7 +524,7 @@ class Connection:
         calls = cast("list[Call]", self.lanes.running())
         self._pid = os.getpid()
         self.lock = threading.RLock()
-        self.lanes = Lanes(self._endpoint.max_in_flight, self._endpoint.max_lanes, self.lanes.named)
+        self.lanes = Lanes(self._endpoint.max_in_flight, self._endpoint.max_lanes, self.lanes.lasting)
         self.link = self.dialing = None
         self._callers = []
         cause = ConnectionLost("the connection belongs to the parent process")
@@ -486,13 +532,6 @@ class Connection:
             link.forget(cause)
         for call in calls:
             call.orphan(cause)
-
-
-def _delivery(delivery: Delivery, cause: ResponsesWSError) -> Delivery:
-    """An error of the service before its first event is an answer, even when it ends the connection."""
-    return (
-        Delivery.REJECTED if delivery is Delivery.UNKNOWN and isinstance(cause, ResponseError) else delivery
-    )
 
 
 def _tell(ready: Iterable[Request]) -> None:

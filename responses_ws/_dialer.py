@@ -59,13 +59,15 @@ class Dialer:
     ) -> None:
         """Open it, if it is not open, by this thread or by another that is at it.
 
+        However many threads come one after the other, none waits longer than ``timeouts.connect``.
+
         :param deadline: of the whole call.
         """
+        limit = Deadline(deadline.remaining(self._settings.timeouts.connect))
         while not connection.ready:
-            connection.await_dialing(deadline, given_up)
-            seconds = deadline.remaining(self._settings.timeouts.connect)
+            connection.await_dialing(limit, given_up)
             try:
-                self.dial(connection, Deadline(seconds), disconnects, given_up)
+                self.dial(connection, limit, disconnects, given_up)
             except ConcurrencyError:
                 continue  # another thread was quicker
             except ConnectionError as error:

@@ -58,6 +58,11 @@ class Link:
         self._pid = os.getpid()
         self._socket: socket.socket | None = None
 
+    @property
+    def old(self) -> bool:
+        """Whether it has reached its age."""
+        return self.rotate_at is not None and time.monotonic() >= self.rotate_at
+
     def hold(self, sock: socket.socket) -> None:
         """The connecting has this socket now. Raises when it was aborted meanwhile."""
         self._socket = sock

@@ -51,11 +51,3 @@ class Chains:
     def stored(self) -> bool:
         """Whether none would be lost with the connection."""
         return all(chain.stored for chain in self._chains.values())
-
-    def homes(self, response_id: str) -> list[str | None]:
-        """The lanes whose chain is this response, if the connection alone holds it."""
-        return [
-            lane
-            for lane, chain in self._chains.items()
-            if chain.response_id == response_id and not chain.stored
-        ]

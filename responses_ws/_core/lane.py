@@ -11,14 +11,30 @@ __all__ = ["Lane", "admissible"]
 
 
 class Lane:
-    """The responses of one ``stream_id``, one after the other."""
+    """The responses of one ``stream_id``, one after the other.
 
-    __slots__ = ("current", "earlier", "waiting")
+    :ivar latest: the response that ended last, if its connection alone keeps it.
+    :ivar used: whether its name was sent on this connection.
+    """
+
+    __slots__ = ("current", "earlier", "latest", "used", "waiting")
 
     def __init__(self, earlier: Earlier) -> None:
         self.current: Request | None = None
         self.waiting: Request | None = None
         self.earlier = earlier
+        self.latest: str | None = None
+        self.used = False
+
+    def go_on(self) -> None:
+        """Who has the lane is done with it; who waits for it has it now."""
+        self.current, self.waiting = self.waiting, None
+
+    def forget(self) -> None:
+        """Its connection is gone."""
+        self.earlier.forget()
+        self.latest = None
+        self.used = False
 
 
 def admissible(lanes: Iterable[Lane], limit: int) -> list[Request]:
@@ -32,10 +48,11 @@ def admissible(lanes: Iterable[Lane], limit: int) -> list[Request]:
     room = limit - sum(lane.current.admitted for lane in taken if lane.current)
     if room == limit - len(taken):
         return []
-    forked = {lane.current.source for lane in taken if lane.current}
-    waiting = [
-        lane.current
-        for lane in taken
-        if lane.current and not lane.current.admitted and (lane.current.lane,) not in forked
-    ]
-    return sorted(waiting, key=lambda request: request.turn)[: max(0, room)]
+    forked = {lane.current.source for lane in taken if lane.current and lane.current.admitted}
+    found: list[Request] = []
+    waiting = [lane.current for lane in taken if lane.current and not lane.current.admitted]
+    for request in sorted(waiting, key=lambda request: request.turn):
+        if len(found) < room and (request.lane,) not in forked:
+            found.append(request)
+            forked.add(request.source)
+    return found

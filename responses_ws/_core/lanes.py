@@ -41,13 +41,15 @@ CONNECTION_CODES = frozenset({"websocket_connection_limit_reached"})
 class Lanes:
     """The lane table of one connection.
 
-    :ivar ready: requests whose lane became free for them since the caller last emptied the list.
+    :ivar ready: requests that may go on since the caller last emptied the list.
     :ivar strays: types of events that belonged to nobody, likewise.
     :ivar connection_error: an ``error`` event that belongs to the connection and ends it, or None.
+    :ivar closing: whether the connection is to be replaced. Then a request is let in when nothing runs.
     :param max_in_flight: responses that the service runs in parallel.
     :param max_lanes: names that the service takes on one connection.
-    :param named: whether the service names the lanes of its events; None until an event has shown it. Before
-        that, and without it, one response runs at a time, for nobody could tell two of them apart.
+    :param named: whether the service names the lanes of its events; None until an event has shown it, on each
+        connection anew. Before that, and without it, one response runs at a time, for nobody could tell two
+        of them apart.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Lanes:
         self.ready: list[Request] = []
         self.strays: list[str] = []
         self.connection_error: Event | None = None
+        self.closing = False
         self.named = named
+        self._given = named
         self._max_in_flight = max_in_flight
         self._max_lanes = max_lanes
         self._turns = itertools.count()
@@ -66,14 +70,12 @@ class Lanes:
     # -- the caller's side
 
     def open(self, request: Request) -> bool:
-        """Take the request's lane. False when another response must end first: ``ready`` will tell.
+        """Take the request's lane. False when another response comes first: ``ready`` will tell.
 
         Raises :class:`ConcurrencyError` when a response is running or already waiting there, and
         :class:`StreamLimitReached` when the service takes no further name on this connection.
         """
-        for left in [holder for holder in self._holders() if holder.abandoned]:
-            if left.state is State.QUEUED:
-                self.release(left)
+        self.admit()
         lane = self._lanes.get(request.lane) or self._new_lane(request.lane)
         request.turn = next(self._turns)
         if lane.current is None:
@@ -88,6 +90,13 @@ class Lanes:
         self.ready.remove(request)
         return True
 
+    def admit(self) -> None:
+        """Let in whom there is room for, past those who were left before a byte was sent."""
+        for left in [holder for holder in self._holders() if holder.abandoned]:
+            if left.state is State.QUEUED:
+                self.release(left)
+        self._admit()
+
     def release(self, request: Request) -> None:
         """Give up a place that nothing was sent from. For a request that holds none it does nothing."""
         lane = self._lanes.get(request.lane)
@@ -100,15 +109,33 @@ class Lanes:
         else:
             return
         request.move(State.DONE)
+        self._hand_on()
 
-    def fork(self, request: Request, lane: str | None) -> None:
-        """The request is about to leave, and continues another lane's latest response."""
-        request.source = (lane,)
+    def send(self, request: Request) -> bool:
+        """The request's message begins to leave. False while another's does: ``ready`` will tell."""
+        request.held = any(other.state is State.SENDING for other in self._holders())
+        if request.held:
+            return False
+        lane = self._lanes[request.lane]
+        lane.used = True
+        if request.source is None:
+            request.source = self._source(lane, request.parent)
+        request.move(State.SENDING)
+        return True
 
     def sent(self, request: Request) -> None:
         """The last byte has left. The answer may have been faster."""
         if request.state is State.SENDING:
             request.move(State.SENT)
+        self._hand_on()
+
+    def unsent(self, request: Request) -> None:
+        """The message did not leave whole, and its connection is gone. The request comes to the next one."""
+        if request.state is State.SENDING:
+            request.move(State.QUEUED)
+            request.admitted, request.source = False, None
+            self._admit()
+        self._hand_on()
 
     def steerable(self, request: Request) -> str | None:
         """The id of the request's running response; None before it has one, and after the end."""
@@ -140,8 +167,13 @@ class Lanes:
         return not self._holders()
 
     def deserted(self) -> bool:
-        """Whether nothing is running but what its callers have left."""
-        return all(request.abandoned for request in self.running())
+        """Whether every place is taken by what its caller has left."""
+        return all(request.abandoned for request in self._holders() if request.admitted)
+
+    @property
+    def lasting(self) -> bool | None:
+        """What is known of ``named`` beyond the connection: a server that does shows it on each."""
+        return self._given if self.named else self.named
 
     def end(self) -> list[Request]:
         """The connection is gone: the requests that end with it.
@@ -151,17 +183,28 @@ class Lanes:
         """
         ended = []
         for lane in self._lanes.values():
-            lane.earlier.forget()
+            lane.forget()
             request = lane.current
-            if request is None or request.state is State.QUEUED:
+            if request is None:
                 continue
-            if request.state is State.SENDING and not request.abandoned:
-                continue
-            ended.append(request)
-            self._free(lane)
-            request.move(State.DONE)
-        self._lanes = {name: lane for name, lane in self._lanes.items() if name is None or lane.current}
+            if request.state is State.QUEUED:
+                request.admitted = False
+            elif request.state is not State.SENDING or request.abandoned:
+                ended.append(request)
+                lane.go_on()
+                request.move(State.DONE)
+        self._begin_anew()
         return ended
+
+    def _begin_anew(self) -> None:
+        """Nothing is known of the next connection, and it knows no name."""
+        self._lanes = {name: lane for name, lane in self._lanes.items() if name is None or lane.current}
+        self.named = self.lasting
+        if not self.named:
+            for lane in self._lanes.values():
+                lane.earlier = self._default.earlier
+        self.closing = False
+        self._admit()
 
     # -- the reader's side
 
@@ -229,12 +272,12 @@ class Lanes:
 
     def _fail(self, lane: Lane, request: Request, event: Event) -> Request | None:
         error = parse_error(event)
-        unnamed = event.get("stream_id") is None
-        if _ends_connection(error) or (unnamed and len(self.running()) > 1):
+        its_own = event.get("stream_id") is not None or len(self.running()) == 1
+        if its_own and request.state is not State.STARTED:
+            request.delivery = Delivery.REJECTED
+        if _ends_connection(error) or not its_own:
             self.connection_error = event
             return None
-        if request.state is not State.STARTED:
-            request.delivery = Delivery.REJECTED
         if error is not None and error.param == "stream_id" and self.named is None:
             self.named = False
         lane.earlier.failure = (reason(error), bool(request.ids))
@@ -244,17 +287,30 @@ class Lanes:
     def _finish(self, lane: Lane, request: Request) -> None:
         request.move(State.DONE)
         lane.earlier.add(request)
+        if request.response_id is not None:
+            lane.latest = None if request.stored else request.response_id
         self._free(lane)
 
     def _free(self, lane: Lane) -> None:
-        lane.current, lane.waiting = lane.waiting, None
+        lane.go_on()
         self._admit()
 
     def _admit(self) -> None:
-        """Let in whom there is room for."""
-        for request in admissible(self._lanes.values(), self._max_in_flight if self.named else 1):
+        limit = self._max_in_flight if self.named and not self.closing else 1
+        for request in admissible(self._lanes.values(), limit):
             request.admitted = True
             self.ready.append(request)
+
+    def _hand_on(self) -> None:
+        """No message is leaving: the next one may."""
+        held = [holder for holder in self._holders() if holder.held and holder.state is State.QUEUED]
+        self.ready += sorted(held, key=lambda request: request.turn)[:1]
+
+    def _source(self, lane: Lane, parent: str | None) -> tuple[str | None] | None:
+        """The other lane whose latest response this is, if there is one; see :attr:`Request.source`."""
+        if parent is None or lane.latest == parent:
+            return None
+        return next(((name,) for name, other in self._lanes.items() if other.latest == parent), None)
 
     def _stray(self, lane: Lane | None, event: Event) -> None:
         """Between turns nothing is anybody's; what it names is remembered, for more of it may come."""
@@ -276,6 +332,12 @@ class Lanes:
         return [holder for holder in holders if holder is not None]
 
     def _new_lane(self, name: str | None) -> Lane:
+        # A name that was taken and never sent is not known to the service.
+        self._lanes = {
+            known: lane
+            for known, lane in self._lanes.items()
+            if known is None or lane.used or lane.current is not None
+        }
         if len(self._lanes) > self._max_lanes:
             raise StreamLimitReached(
                 f"lane {name!r} would be one more than the {self._max_lanes} names that one connection takes"

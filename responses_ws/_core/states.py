@@ -53,6 +53,8 @@ class Request:
 
     :ivar turn: when it came to its connection, counted.
     :ivar admitted: whether it may be sent.
+    :ivar held: whether it waits until another's message has left.
+    :ivar stored: whether the service keeps its response beyond the connection.
     :ivar response_id: of the response that runs now; a successor has its own.
     :ivar parent: the id of the response that it continues.
     :ivar source: the lane whose latest response it forks, in a tuple, until the service has begun with it.
@@ -62,6 +64,7 @@ class Request:
         "abandoned",
         "admitted",
         "delivery",
+        "held",
         "ids",
         "items",
         "lane",
@@ -70,6 +73,7 @@ class Request:
         "source",
         "state",
         "steering",
+        "stored",
         "turn",
     )
 
@@ -77,6 +81,8 @@ class Request:
         self.lane = lane
         self.turn = 0
         self.admitted = False
+        self.held = False
+        self.stored = True
         self.parent: str | None = None
         self.source: tuple[str | None] | None = None
         self.state = State.QUEUED

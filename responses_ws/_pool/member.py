@@ -106,7 +106,7 @@ class Member:
     def aged(self) -> bool:
         """Whether it has reached its age, and is to be replaced."""
         link = self.connection.link
-        return link is not None and link.rotate_at is not None and time.monotonic() >= link.rotate_at
+        return link is not None and link.old
 
     def busy(self) -> int:
         """How many of its seats are taken."""

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from responses_ws._core.earlier import MAX_NAMES
 from responses_ws._core.lanes import Lanes
 from responses_ws._core.states import MOVES, Request, State
-from responses_ws.errors import ConcurrencyError, Delivery
+from responses_ws.errors import ConcurrencyError, Delivery, StreamLimitReached
 
 Event = dict[str, Any]
 REJECTED, STARTED, UNKNOWN, NOT_SENT = (
@@ -101,8 +101,8 @@ def at(lane: str | None, found: Event) -> Event:
 class Scene:
     """A lane table, and the requests of a test by number."""
 
-    def __init__(self) -> None:
-        self.lanes = Lanes()
+    def __init__(self, **options: Any) -> None:
+        self.lanes = Lanes(**options)
         self.requests: dict[int, Request] = {}
 
     def owner(self, found: Event) -> int | None:
@@ -126,10 +126,73 @@ def sends(number: int) -> Step:
     """The whole message leaves."""
 
     def step(scene: Scene) -> None:
-        scene.requests[number].move(State.SENDING)
+        begins(number)(scene)
         scene.lanes.sent(scene.requests[number])
 
     return step
+
+
+def begins(number: int, *, alone: bool = True) -> Step:
+    """The message begins to leave, unless another one is leaving."""
+
+    def step(scene: Scene) -> None:
+        assert scene.requests[number].admitted
+        assert scene.lanes.send(scene.requests[number]) is alone
+
+    return step
+
+
+def has_left(number: int) -> Step:
+    return lambda scene: scene.lanes.sent(scene.requests[number])
+
+
+def breaks_off(number: int) -> Step:
+    """The message did not leave whole."""
+    return lambda scene: scene.lanes.unsent(scene.requests[number])
+
+
+def continues(number: int, parent: str, *, stored: bool = False) -> Step:
+    """The request continues this response."""
+
+    def step(scene: Scene) -> None:
+        scene.requests[number].parent = parent
+        scene.requests[number].stored = stored
+
+    return step
+
+
+def has_no_name_for(lane: str) -> Step:
+    def step(scene: Scene) -> None:
+        with pytest.raises(StreamLimitReached) as refusal:
+            scene.lanes.open(Request(lane))
+        assert refusal.value.delivery is NOT_SENT
+
+    return step
+
+
+def knows(named: bool | None) -> Step:
+    """Whether the server names the lanes of its events."""
+
+    def step(scene: Scene) -> None:
+        assert scene.lanes.named is named
+
+    return step
+
+
+def closes(closing: bool = True) -> Step:
+    return lambda scene: setattr(scene.lanes, "closing", closing)
+
+
+def is_deserted(deserted: bool) -> Step:
+    def step(scene: Scene) -> None:
+        assert scene.lanes.deserted() is deserted
+
+    return step
+
+
+def looks(scene: Scene) -> None:
+    """Who waits looks for a place."""
+    scene.lanes.admit()
 
 
 def asks(number: int, lane: str | None = None) -> Step:
@@ -968,6 +1031,444 @@ TURNS: dict[str, list[Step]] = {
 }
 
 
+def made(number: int, response: str, lane: str | None = None, *, stored: bool = False) -> list[Step]:
+    """A whole answer, kept by the connection alone unless it is stored."""
+    asked = [opens(number, lane), continues(number, "none", stored=stored), sends(number)]
+    return [*asked, answers(number, response, f"m{number}", lane=lane)]
+
+
+def fork(number: int, lane: str, parent: str) -> list[Step]:
+    return [opens(number, lane), continues(number, parent), sends(number)]
+
+
+TWO = {"max_in_flight": 2}
+UNKNOWN_NAMES = {"named": None}
+NO_NAMES = {"named": False}
+PARALLEL: dict[str, tuple[dict[str, Any], list[Step]]] = {
+    # -- places
+    "the third of two waits, and goes on in turn": (
+        TWO,
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            opens(3, "c", free=False),
+            opens(4, "d", free=False),
+            ends(2, at("b", completed("r2"))),
+            is_ready(3),
+            ends(1, at("a", completed("r1"))),
+            is_ready(4),
+        ],
+    ),
+    "who waits for a place leaves, and the next comes": (
+        TWO,
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            opens(3, "c", free=False),
+            opens(4, "d", free=False),
+            releases(3),
+            ends(2, at("b", completed("r2"))),
+            is_ready(4),
+        ],
+    ),
+    "a place that was left without a word is found by who looks": (
+        {"max_in_flight": 1},
+        [
+            opens(1, "a"),
+            opens(2, "b", free=False),
+            abandons(1),
+            is_ready(),
+            looks,
+            is_ready(2),
+            is_in(1, State.DONE, NOT_SENT),
+        ],
+    ),
+    "an abandoned response keeps its place": (
+        TWO,
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            abandons(1),
+            opens(3, "c", free=False),
+            is_deserted(False),
+            abandons(2),
+            is_deserted(True),
+            ends(1, at("a", completed("r1"))),
+            is_ready(3),
+            is_deserted(False),
+        ],
+    ),
+    "nobody has left what is about to be sent": (
+        {"max_in_flight": 1},
+        [opens(1, "a"), opens(2, "b", free=False), is_deserted(False)],
+    ),
+    "the lane's own abandoned response while others run": (
+        {},
+        [
+            asks(1, "a"),
+            abandons(1),
+            asks(2, "b"),
+            opens(3, "a", free=False),
+            is_deserted(False),
+            ends(2, at("b", completed("r2"))),
+            is_deserted(True),
+        ],
+    ),
+    "a connection that is to be replaced lets nobody in while something runs, then one": (
+        {},
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            closes(),
+            opens(3, "c", free=False),
+            opens(4, "d", free=False),
+            ends(1, at("a", completed("r1"))),
+            is_ready(),
+            ends(2, at("b", completed("r2"))),
+            is_ready(3),
+            loses(),
+            is_ready(3, 4),
+        ],
+    ),
+    "a connection that is not to be replaced after all": (
+        {},
+        [asks(1, "a"), closes(), opens(2, "b", free=False), closes(False), looks, is_ready(2)],
+    ),
+    # -- one message at a time
+    "one message leaves at a time, in turn": (
+        {},
+        [
+            opens(1, "a"),
+            opens(2, "b"),
+            opens(3, "c"),
+            begins(2),
+            begins(3, alone=False),
+            begins(1, alone=False),
+            has_left(2),
+            is_ready(1),
+            begins(1),
+            gets(1, *on("a", created("r1"))),
+            has_left(1),
+            is_ready(3),
+            begins(3),
+        ],
+    ),
+    "who waits for a message to leave goes, and the next is told": (
+        {},
+        [
+            opens(1, "a"),
+            opens(2, "b"),
+            opens(3, "c"),
+            begins(1),
+            begins(2, alone=False),
+            begins(3, alone=False),
+            has_left(1),
+            is_ready(2),
+            releases(2),
+            is_ready(3),
+        ],
+    ),
+    "a message that broke off, and who waited for it": (
+        {},
+        [
+            opens(1, "a"),
+            opens(2, "b"),
+            begins(1),
+            begins(2, alone=False),
+            loses(),
+            is_ready(2),
+            breaks_off(1),
+            is_in(1, State.QUEUED, NOT_SENT),
+            is_ready(1, 2),
+        ],
+    ),
+    # -- names
+    "names end, and begin anew with the connection": (
+        {"max_lanes": 2},
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            has_no_name_for("c"),
+            asks(3),
+            ends(1, at("a", completed("r1"))),
+            has_no_name_for("c"),
+            asks(4, "a"),
+            loses(3, 4, 2),
+            asks(5, "c"),
+            asks(6, "d"),
+            has_no_name_for("a"),
+        ],
+    ),
+    "a name that was never sent is not used up": (
+        {"max_lanes": 1},
+        [
+            opens(1, "a"),
+            has_no_name_for("b"),
+            releases(1),
+            asks(2, "b"),
+            has_no_name_for("a"),
+        ],
+    ),
+    "a name is kept over a connection by who is about to use it": (
+        {"max_lanes": 1},
+        [opens(1, "a"), loses(), has_no_name_for("b"), sends(1), answers(1, "r1", "m1", lane="a")],
+    ),
+    # -- whether the server names lanes
+    "the first event of a response decides: it names them": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            opens(2, "b", free=False),
+            opens(3, free=False),
+            gets(1, *on("a", KEEPALIVE)),
+            knows(None),
+            gets(1, *on("a", created("r1"))),
+            knows(True),
+            is_ready(2, 3),
+            sends(2),
+            gets(2, *on("b", created("r2"))),
+            ends(1, at("a", completed("r1"))),
+        ],
+    ),
+    "the first event of a response decides: it names none": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            opens(2, "b", free=False),
+            gets(1, created("r1"), added("m1")),
+            knows(False),
+            ends(1, completed("r1")),
+            is_ready(2),
+            sends(2),
+            drops(delta("m1"), about("response.in_progress", "r1")),
+            answers(2, "r2", "m2"),
+        ],
+    ),
+    "the first event of a response decides: it has names of its own": (
+        UNKNOWN_NAMES,
+        [asks(1, "a"), gets(1, *on("theirs", created("r1"))), knows(False), ends(1, completed("r1"))],
+    ),
+    "an error decides nothing": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            opens(2, "b", free=False),
+            ends(1, error("unknown_parameter"), REJECTED),
+            knows(None),
+            is_ready(2),
+            sends(2),
+            ends(2, at("b", error()), REJECTED),
+            knows(None),
+        ],
+    ),
+    "but that lanes are refused": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            ends(1, event("error", error={"param": "stream_id", "message": "no"}), REJECTED),
+            knows(False),
+        ],
+    ),
+    "the default lane decides nothing": (
+        UNKNOWN_NAMES,
+        [asks(1), opens(2, "a", free=False), answers(1, "r1", "m1"), knows(None), is_ready(2)],
+    ),
+    "what one lane left comes late while another runs, without a name": (
+        NO_NAMES,
+        [
+            asks(1, "a"),
+            gets(1, created("r1"), added("m1"), delta("m1")),
+            abandons(1),
+            opens(2, "b", free=False),
+            gets(1, delta("m1")),
+            ends(1, completed("r1")),
+            is_ready(2),
+            drops(delta("m1"), completed("r1")),
+            sends(2),
+            drops(delta("m1"), completed("r1"), done("r1")),
+            answers(2, "r2", "m2"),
+        ],
+    ),
+    "an event of a named lane, where names are not known to be ours": (
+        NO_NAMES,
+        [asks(1, "a"), opens(2, "b", free=False), gets(1, *on("a", created("r1"))), ends(1, completed("r1"))],
+    ),
+    "each connection shows anew that it names them": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            gets(1, *on("a", created("r1"))),
+            opens(2, "b"),
+            opens(3, "c"),
+            loses(1),
+            knows(None),
+            is_ready(2),
+            sends(2),
+            gets(2, created("r2")),
+            knows(False),
+            ends(2, completed("r2")),
+            is_ready(3),
+        ],
+    ),
+    "that it names none is not asked again": (
+        UNKNOWN_NAMES,
+        [asks(1, "a"), gets(1, created("r1")), loses(1), knows(False)],
+    ),
+    "what was known from the start stays known": (
+        {"named": True},
+        [asks(1, "a"), gets(1, *on("a", created("r1"))), loses(1), knows(True)],
+    ),
+    # -- forks
+    "a lane waits for a fork of its latest response": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            *fork(2, "b", "r1"),
+            opens(3, "a", free=False),
+            gets(2, *on("b", created("r2"))),
+            is_ready(),
+            gets(2, *on("b", about("response.in_progress", "r2"))),
+            is_ready(3),
+        ],
+    ),
+    "an event after response.in_progress tells as much": (
+        {},
+        [
+            *made(1, "r1"),
+            *fork(2, "b", "r1"),
+            opens(3, free=False),
+            gets(2, *on("b", added("m2"))),
+            is_ready(3),
+        ],
+    ),
+    "a fork that fails": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            *fork(2, "b", "r1"),
+            opens(3, "a", free=False),
+            ends(2, at("b", error()), REJECTED),
+            is_ready(3),
+        ],
+    ),
+    "a fork that ends at once, as a warmup does": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            *fork(2, "b", "r1"),
+            opens(3, "a", free=False),
+            gets(2, *on("b", created("r2"))),
+            ends(2, at("b", completed("r2"))),
+            is_ready(3),
+        ],
+    ),
+    "a fork that is abandoned has not begun": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            *fork(2, "b", "r1"),
+            abandons(2),
+            opens(3, "a", free=False),
+            is_deserted(True),
+            gets(2, *on("b", delta("m2"))),
+            is_ready(3),
+        ],
+    ),
+    "a fork that loses its connection": (
+        {},
+        [*made(1, "r1", "a"), *fork(2, "b", "r1"), opens(3, "a", free=False), loses(2), is_ready(3)],
+    ),
+    "a fork that is not sent whole": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            opens(2, "b"),
+            continues(2, "r1"),
+            begins(2),
+            opens(3, "a", free=False),
+            loses(),
+            breaks_off(2),
+            is_ready(2, 3),
+            sends(2),
+            opens(4, "c"),
+        ],
+    ),
+    "two forks of one response": (
+        {},
+        [
+            *made(1, "r1", "a"),
+            *fork(2, "b", "r1"),
+            *fork(3, "c", "r1"),
+            opens(4, "a", free=False),
+            gets(2, *on("b", added("m2"))),
+            is_ready(),
+            gets(3, *on("c", added("m3"))),
+            is_ready(4),
+        ],
+    ),
+    "forks of each other wait for nobody": (
+        {},
+        [*made(1, "r1", "a"), *made(2, "r2", "b"), *fork(3, "a", "r2"), opens(4, "b", free=False)],
+    ),
+    "what the lane made since is no fork's business": (
+        {},
+        [*made(1, "r1", "a"), *made(2, "r2", "a"), *fork(3, "b", "r1"), opens(4, "a")],
+    ),
+    "what is stored can be forked at any time": (
+        {},
+        [*made(1, "r1", "a", stored=True), *fork(2, "b", "r1"), opens(3, "a")],
+    ),
+    "a lane continues its own": ({}, [*made(1, "r1", "a"), *fork(2, "a", "r1"), opens(3, "b")]),
+    "a response of an earlier connection is nobody's": (
+        {},
+        [*made(1, "r1", "a"), loses(), *fork(2, "b", "r1"), opens(3, "a")],
+    ),
+    "other lanes do not wait for a fork": ({}, [*made(1, "r1", "a"), *fork(2, "b", "r1"), opens(3, "c")]),
+    # -- errors of the connection
+    "the age limit on one of several lanes": (
+        {},
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            breaks(at("b", error("websocket_connection_limit_reached"))),
+            loses(1, 2),
+            is_in(1, State.DONE, UNKNOWN),
+            is_in(2, State.DONE, REJECTED),
+        ],
+    ),
+    "an error of nobody knows, among several": (
+        {},
+        [
+            asks(1, "a"),
+            asks(2, "b"),
+            breaks(error()),
+            loses(1, 2),
+            is_in(1, State.DONE, UNKNOWN),
+            is_in(2, State.DONE, UNKNOWN),
+        ],
+    ),
+    "an error of the connection with one response on it is its answer": (
+        {},
+        [
+            asks(1, "a"),
+            opens(2, "b"),
+            breaks(error("websocket_connection_limit_reached")),
+            loses(1),
+            is_in(1, State.DONE, REJECTED),
+            is_in(2, State.QUEUED, NOT_SENT),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "steps"), PARALLEL.values(), ids=PARALLEL)
+def test_in_parallel(options: dict[str, Any], steps: list[Step]) -> None:
+    """Who may send, and when: places, names, forks, and servers that name no lanes."""
+    scene = Scene(**options)
+    for step in steps:
+        step(scene)
+
+
 @pytest.mark.parametrize("steps", TURNS.values(), ids=TURNS)
 def test_turns(steps: list[Step]) -> None:
     """Each event of the sequence reaches the request that owns it, or nobody."""
@@ -1210,13 +1711,17 @@ class Answer:
 
 
 class Turns(RuleBasedStateMachine):
-    """Clients that ask, leave and lose connections in any order; a server that answers each lane in order."""
+    """Clients that ask, leave and lose connections in any order; a server that answers each lane in order.
 
-    NAMES = (None, "a")
+    It names the lanes of its events or does not, which is known beforehand or is not. What is sent without a
+    name comes in one order on all lanes.
+    """
+
+    NAMES = (None, "a", "b")
+    WAYS = ((True, True), (None, True), (None, False), (False, False))
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes = Lanes()
         self.count = itertools.count(1)
         self.requests: list[Request] = []
         self.ended: list[Request] = []
@@ -1224,19 +1729,26 @@ class Turns(RuleBasedStateMachine):
         self.waited: set[Request] = set()
         self.server: dict[str | None, list[Answer]] = {name: [] for name in self.NAMES}
         self.over: dict[str | None, list[Answer]] = {name: [] for name in self.NAMES}
-        # A lane with a name exists, so that events of lanes are told apart by their names.
-        unused = Request("a")
-        self.lanes.open(unused)
-        self.lanes.release(unused)
 
     @initialize(
-        chance=st.randoms(use_true_random=False), ids=st.sampled_from(["unique", "one_id", "same_items"])
+        chance=st.randoms(use_true_random=False),
+        ids=st.sampled_from(["unique", "one_id", "same_items"]),
+        way=st.sampled_from(WAYS),
+        most=st.sampled_from([1, 2, 16]),
     )
-    def begin(self, chance: random.Random, ids: str) -> None:
+    def begin(self, chance: random.Random, ids: str, way: tuple[bool | None, bool], most: int) -> None:
         self.ids = ids
+        self.given, self.echoes = way
+        self.most = most
+        self.lanes = Lanes(most, len(self.NAMES), self.given)
         self.make = functools.partial(
             Answer, chance=chance, one_id=ids == "one_id", same_items=ids == "same_items"
         )
+        # The lanes are there, so that their events are told apart by their names.
+        for name in self.NAMES:
+            request = Request(name)
+            self.lanes.open(request)
+            self.lanes.release(request)
 
     def all(self, *states: State) -> list[Request]:
         return [request for request in self.requests if request.state in states]
@@ -1249,46 +1761,65 @@ class Turns(RuleBasedStateMachine):
     def owner(self, lane: str | None) -> Request | None:
         return next(iter(self.holders(lane)), None)
 
+    def owners(self) -> list[Request]:
+        return [owner for owner in map(self.owner, self.NAMES) if owner is not None]
+
+    def queue(self, lane: str | None) -> str | None:
+        """Whose answers come one after the other."""
+        return lane if self.echoes else None
+
     # -- clients
 
-    @rule(lane=st.sampled_from(NAMES))
-    def open(self, lane: str | None) -> None:
+    @rule(lane=st.sampled_from(NAMES), parent=st.sampled_from((*NAMES, None, None)), stored=st.booleans())
+    def open(self, lane: str | None, parent: str | None, stored: bool) -> None:
         taken = [holder for holder in self.holders(lane) if not is_left(holder)]
         request = Request(lane)
+        request.stored = stored
+        request.parent = self.latest(parent)
         if len(taken) > 1 or any(not holder.abandoned for holder in taken):
             with pytest.raises(ConcurrencyError):
                 self.lanes.open(request)
             return
-        assert self.lanes.open(request) is (not taken)
         self.requests.append(request)
-        self.waited.update([request] if taken else [])
+        free = self.lanes.open(request)
+        assert free is request.admitted
+        assert not (free and taken)
+        self.waited.update([] if free else [request])
         assert self.holders(lane) == [*taken, request]
+
+    def latest(self, lane: str | None) -> str | None:
+        done = [request for request in self.ended if request.lane == lane and request.response_id]
+        return done[-1].response_id if done else None
 
     @precondition(lambda self: self.all(State.QUEUED))
     @rule(lane=st.sampled_from(NAMES))
     def send(self, lane: str | None) -> None:
-        """The message of a request that has its lane begins to leave."""
+        """The message of a request that was let in begins to leave, unless another one's is leaving."""
         request = self.owner(lane)
-        if request is not None and request.state is State.QUEUED and not request.abandoned:
-            request.move(State.SENDING)
+        if request is None or request.state is not State.QUEUED or request.abandoned or not request.admitted:
+            return
+        alone = not self.all(State.SENDING)
+        assert self.lanes.send(request) is alone
+        assert request.held is not alone
+        if request.held:
+            self.told.discard(request)
 
     @precondition(lambda self: self.all(State.SENDING))
-    @rule(lane=st.sampled_from(NAMES), noticed=st.booleans())
-    def arrive(self, lane: str | None, noticed: bool) -> None:
+    @rule(noticed=st.booleans())
+    def arrive(self, noticed: bool) -> None:
         """The message is at the server. Its sender may notice that later than the reader sees the answer."""
-        request = self.owner(lane)
-        if request is None or request.state is not State.SENDING:
-            return
-        if all(answer.request is not request for answer in self.server[lane]):
-            self.server[lane].append(self.make(request, next(self.count)))
-        if noticed:
-            self.lanes.sent(request)
+        for request in self.all(State.SENDING):
+            answers = self.server[self.queue(request.lane)]
+            if all(answer.request is not request for answer in answers):
+                answers.append(self.make(request, next(self.count)))
+            if noticed:
+                self.lanes.sent(request)
 
     @rule(lane=st.sampled_from(NAMES))
     def ask(self, lane: str | None) -> None:
-        self.open(lane)
+        self.open(lane, None, stored=True)
         self.send(lane)
-        self.arrive(lane, noticed=True)
+        self.arrive(noticed=True)
 
     @precondition(lambda self: any(map(self.lanes.busy, self.NAMES)))
     @rule(lane=st.sampled_from(NAMES), which=st.integers(0, 1), at_once=st.booleans())
@@ -1298,6 +1829,17 @@ class Turns(RuleBasedStateMachine):
             if at_once and request.state is State.QUEUED:
                 self.lanes.release(request)
                 assert is_over(request)
+
+    @rule()
+    def look(self) -> None:
+        """Who waits looks after those who were left."""
+        self.lanes.admit()
+        assert not any(map(is_left, self.owners()))
+
+    @rule()
+    def close(self) -> None:
+        """The connection is old: nobody is let in while anything runs."""
+        self.lanes.closing = True
 
     @precondition(lambda self: self.all(State.SENDING) or len(self.lanes.running()) > 1)
     @rule(again=st.booleans())
@@ -1311,9 +1853,11 @@ class Turns(RuleBasedStateMachine):
         self.server = {name: [] for name in self.NAMES}
         self.over = {name: [] for name in self.NAMES}
         self.lanes.connection_error = None
+        self.told.clear()
+        self.waited = set(self.all(State.QUEUED, State.SENDING))
         for request in sending:
             if again:
-                request.move(State.QUEUED)
+                self.lanes.unsent(request)
             else:
                 self.lanes.release(request)
 
@@ -1336,14 +1880,17 @@ class Turns(RuleBasedStateMachine):
                 self.emit(answer)
 
     def emit(self, answer: Answer) -> None:
-        lane = answer.request.lane
+        lane = self.queue(answer.request.lane)
         found = at(lane, answer.events.pop(0))
-        if not answer.events:
-            self.server[lane].remove(answer)
         is_last, is_late = answer.before_last == 0, answer.before_last < 0
         answer.before_last -= 1
         others = len(self.lanes.running()) - (0 if is_late else 1)
         owner = self.lanes.route(found)
+        if is_last and self.lanes.named is None:
+            # What trails an answer that taught nothing has the memory of no lane yet.
+            answer.events.clear()
+        if not answer.events:
+            self.server[lane].remove(answer)
         if is_last and others and lane is None and found["type"] == "error":
             assert (owner, self.lanes.connection_error) == (None, found)
             self.lose(again=True)
@@ -1372,16 +1919,37 @@ class Turns(RuleBasedStateMachine):
             holders = self.holders(name)
             assert len(holders) <= 2
             assert all(holder.abandoned for holder in holders[:-1])
-            assert all(holder.state is State.QUEUED for holder in holders[1:])
+            assert all(holder.state is State.QUEUED and not holder.admitted for holder in holders[1:])
             assert self.lanes.busy(name) is any(not holder.abandoned for holder in holders)
 
     @invariant()
-    def who_waited_is_told_once_when_the_lane_is_free(self) -> None:
+    def no_more_run_than_can_be_told_apart(self) -> None:
+        admitted = [owner for owner in self.owners() if owner.admitted]
+        assert len(admitted) <= self.most
+        assert len(admitted) <= 1 or self.lanes.named
+        assert all(owner.admitted for owner in self.owners() if owner.state is not State.QUEUED)
+        assert self.lanes.named in (self.given, self.echoes)
+        assert len(self.all(State.SENDING)) <= 1
+
+    @invariant()
+    def who_waits_does_so_for_a_reason(self) -> None:
+        """No place is free, or a fork of what the lane made last has not begun."""
+        owners = self.owners()
+        limit = self.most if self.lanes.named and not self.lanes.closing else 1
+        forked = {owner.source for owner in owners}
+        for waiting in (owner for owner in owners if not owner.admitted):
+            assert sum(owner.admitted for owner in owners) >= limit or (waiting.lane,) in forked
+
+    @invariant()
+    def who_waited_is_told(self) -> None:
+        """When it is let in, and when its message may leave."""
         ready, self.lanes.ready = self.lanes.ready, []
-        assert self.told.isdisjoint(ready)
         self.told.update(ready)
         for request in self.waited:
-            assert is_over(request) or (request in self.told) is (request is self.owner(request.lane))
+            assert not request.admitted or request in self.told or request.held or is_over(request)
+        held = [request for request in self.all(State.QUEUED) if request.held]
+        if held and not self.all(State.SENDING) and not any(request.abandoned for request in held):
+            assert self.told.intersection(held)
 
     @invariant()
     def nobody_ends_twice(self) -> None:
@@ -1390,15 +1958,20 @@ class Turns(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When all is sent and answered, every request has ended, and every lane is free."""
+        if not hasattr(self, "lanes"):
+            return
+        self.arrive(noticed=True)
         for name in self.NAMES:
-            self.arrive(name, noticed=True)
             while self.server[name]:
                 self.emit(self.server[name][0])
-            for request in self.holders(name):
-                self.lanes.release(request)
+        for request in self.all(State.QUEUED):
+            self.lanes.release(request)
+        for name in self.NAMES:
             assert not self.holders(name)
             assert not self.lanes.busy(name)
-            assert self.lanes.open(Request(name))
+            request = Request(name)
+            assert self.lanes.open(request)
+            self.lanes.release(request)
         assert not self.lanes.running()
 
 
