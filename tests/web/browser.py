@@ -55,7 +55,8 @@ class Page:
         self.tab = driver.current_window_handle
 
     def ask(self, question: str) -> None:
-        self._look()
+        """Type it in, once the answer before it has ended."""
+        self.idle()
         box = self.driver.find_element("id", "question")
         box.send_keys(question)
         box.send_keys("\n")

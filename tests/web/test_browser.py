@@ -11,7 +11,7 @@ import pytest
 from browser import Page, chromium
 from chatting import calling
 from running import APPLICATIONS, Site, site
-from shell import SECONDS, until
+from shell import SECONDS
 
 from responses_ws.testing import Model, ScriptedServer
 
@@ -104,8 +104,11 @@ def test_a_conversation(page: Page, held: Held) -> None:
     page.until(lambda: page.lines() == ["Who am I?", "You said: Who am I?."])
 
 
-def test_stop_ends_the_answer(page: Page, held: Held, service: ScriptedServer) -> None:
-    """Here and there; the conversation is what it was before the question, and goes on."""
+def test_stop_ends_the_answer(page: Page, held: Held, model: Model) -> None:
+    """Here and there; the conversation is what it was before the question, and goes on.
+
+    The next question is asked when the server has noticed, and so has left the answer.
+    """
     page.ask("one")
     page.until(lambda: page.lines() == ["one", "You said: one."])
     held.holding = True
@@ -115,8 +118,9 @@ def test_stop_ends_the_answer(page: Page, held: Held, service: ScriptedServer) -
     page.press("stop")
     page.until(lambda: page.lines(".note"))
     page.idle()
-    held.release()
     page.ask("three")
+    page.until(lambda: model.creates == 3)
+    held.release()
     page.idle()
     assert page.lines(".assistant")[-1] == "You said: three. Before that: one."
     page.reload()
@@ -141,6 +145,7 @@ def test_two_tabs_take_turns(page: Page, held: Held, running: Site) -> None:
     held.release()
     said = ["You said: one.", "You said: two. Before that: one."]
     other.until(lambda: other.lines(".assistant")[-1:] == said[-1:])
+    other.idle()
     page.until(lambda: page.lines(".assistant") == said)
     other.until(lambda: other.lines(".assistant") == said)
 
@@ -156,7 +161,9 @@ def test_a_failure_is_told_and_the_question_is_not_lost(page: Page, model: Model
     page.until(lambda: page.lines(".assistant") == ["You said: one."])
 
 
-def test_a_tab_that_is_closed_gives_its_conversation_free(page: Page, held: Held, running: Site) -> None:
+def test_a_tab_that_is_closed_gives_its_conversation_free(
+    page: Page, held: Held, model: Model, running: Site
+) -> None:
     """The server notices, although the service has nothing to say at the moment."""
     held.holding = True
     page.driver.switch_to.new_window("tab")
@@ -166,6 +173,6 @@ def test_a_tab_that_is_closed_gives_its_conversation_free(page: Page, held: Held
     other.until(lambda: other.lines(".assistant") == ["You "])
     other.close(page)
     page.ask("two")
-    until(lambda: page.lines(".user") == ["two"])
+    page.until(lambda: model.creates == 2)
     held.release()
     page.until(lambda: page.lines(".assistant") == ["You said: two."])
