@@ -27,6 +27,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(READY)
+	.ci/packages
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY)
