@@ -121,9 +121,9 @@ class HTTPTransport(StoredResponses):
     # -- the object
 
     def close(self) -> None:
-        """Close the connections; a response that is running is lost, and so is what is asked about others. From
-        any thread, any number of times.
+        """Close the connections; a response that is running is lost, and so is a request about another.
 
+        From any thread, any number of times.
         The object can be used again: it opens what it needs.
         """
         self._check_process()
