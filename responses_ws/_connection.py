@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
-from responses_ws._call import READY, Call, Mark, batches, wait_for
+from responses_ws._call import READY, Call, batches, wait_for
 from responses_ws._core.chain import Chain, Chains
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.events import Event, parse, parse_error, response_error
 from responses_ws._core.lanes import Lanes
 from responses_ws._core.parser import Payload
 from responses_ws._core.states import Request, State
-from responses_ws._link import Link, start
-from responses_ws._process import watch
-from responses_ws._transport.base import Connector, Target, Transport
+from responses_ws._link import Link
+from responses_ws._linked import Linked
+from responses_ws._transport.base import Transport
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws.errors import (
     ConcurrencyError,
@@ -44,33 +43,21 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger("responses_ws")
 
-RELEASE_SECONDS = 0.2
-CLOSED = "the connection was closed by disconnect()"
 AGED = "the connection reached its age"
 NO_LANES = "%s has no lanes, or does not name them in its events: one response runs at a time"
 
 
-class Watcher(Protocol):
-    """Who is told of what becomes of a connection."""
-
-    def __call__(self, *, ended: bool) -> None:
-        """A response or the link has ended; or else nothing has come for a while."""
-
-
-class Connection:
+class Connection(Linked):
     """The state behind a WebSocket.
 
-    ``lock`` guards ``opened``, ``link``, ``dialing``, ``generation``, ``calls``, ``disconnects``, ``chains``
-    and ``lanes``. The invariant: ``link`` is the only link whose events reach the lanes, and a link that is
-    ``over`` is never ``link``.
-    Decisions are made under the lock; sending, queues and logging happen outside of it. It is re-entrant,
-    for signal handlers and finalizers may call in from the middle of a decision.
+    ``lock`` guards ``calls``, ``chains`` and ``lanes`` too. Decisions are made under it; sending, queues and
+    logging happen outside of it. It is re-entrant, for signal handlers and finalizers may call in from the
+    middle of a decision.
 
     :param endpoint: what the service can do.
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
     :param patience: seconds to wait for a place on a connection that others use; None means no limit.
     :param named: whether the service is known to name the lanes of its events; None when it is not known.
-    :ivar watcher: called in the reader's thread, with no lock held.
     """
 
     def __init__(
@@ -81,114 +68,23 @@ class Connection:
         patience: float | None,
         named: bool | None = None,
     ) -> None:
+        super().__init__(endpoint.max_age)
         self._endpoint = endpoint
         self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
         self._patience = patience
         self._pid = os.getpid()
-        self.lock = threading.RLock()
         self.lanes = Lanes(endpoint.max_in_flight, endpoint.max_lanes, named)
-        self.link: Link | None = None
-        self.dialing: Link | None = None
-        self.generation = 0
         self.calls = 0
-        self.disconnects = 0
-        self.opened = False
         self.chains = Chains()
-        self.watcher: Watcher | None = None
-        self._callers: list[queue.SimpleQueue[Mark]] = []
-
-    @property
-    def ready(self) -> bool:
-        """Whether a request can be sent. A link without ``opened`` is being closed."""
-        return self.opened and self.link is not None
-
-    # -- connecting
-
-    def connect(
-        self,
-        connector: Connector,
-        target: Target,
-        deadline: Deadline,
-        disconnects: int,
-        given_up: Callable[[], bool] | None = None,
-    ) -> Link:
-        """The open link, or a new one.
-
-        :param given_up: asked once :meth:`stop_dialing` can find the link, for one who came before.
-
-        Raises :class:`ConcurrencyError` while another thread connects, :class:`ConnectionError` when there
-        were more ``disconnects`` since the caller looked, and what the connector raises.
-        """
-        link = Link(self._endpoint.max_age)
-        try:
-            before = self._begin(link, disconnects, given_up)
-            if before is not None:
-                return before
-            watch(self)
-            start(self, link, connector, target, deadline)
-            self._install(link)
-        except BaseException:
-            link.abort()
-            raise
-        finally:
-            self._end_dialing(link)
-        logger.debug("connection %d is open", link.generation)
-        return link
-
-    def _begin(self, link: Link, disconnects: int, given_up: Callable[[], bool] | None) -> Link | None:
-        """Make the link the one that is connecting, unless there is an open one, which is returned."""
-        with self.lock:
-            before = self.link
-            if before is not None and self.opened:
-                return before
-            if self.dialing is not None:
-                raise ConcurrencyError("another thread is connecting")
-            if self.disconnects != disconnects:
-                raise ConnectionError("connecting was given up")
-            self.generation += 1
-            link.generation = self.generation
-            self.dialing = link
-        if given_up is not None and given_up():
-            raise ConnectionError("connecting was given up")
-        if before is not None:
-            # A disconnect() is under way, or was interrupted.
-            self._give_up(before, ConnectionLost(CLOSED))
-        return None
 
     def _install(self, link: Link) -> None:
-        """Make the link the connection's, unless it ended or was aborted meanwhile."""
         with self.lock:
-            if link.over or link.aborted:
-                raise bare(link.cause or ConnectionError("connecting was given up"))
-            self.link = link
-            self.opened = True
+            super()._install(link)
             lost = self.chains.lose()
         for chain in lost:
             logger.warning(
                 "%s was not stored and ended with its connection; a new chain begins", chain.response_id
             )
-
-    def _end_dialing(self, link: Link) -> None:
-        callers: list[queue.SimpleQueue[Mark]] = []
-        with self.lock:
-            if self.dialing is link:
-                self.dialing = None
-                callers, self._callers = self._callers, []
-        for caller in callers:
-            caller.put(READY)
-
-    def await_dialing(self, deadline: Deadline, given_up: Callable[[], bool] | None = None) -> None:
-        """While another thread connects, wait for how that ends."""
-        caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
-        with self.lock:
-            link = self.dialing
-            if link is None:
-                return
-            self._callers.append(caller)
-        while self.dialing is link and not deadline.expired:
-            wait_for(caller, deadline.remaining(SLICE_SECONDS))
-            if given_up is not None and given_up():
-                raise ConnectionError("connecting was given up")
 
     # -- the caller's side
 
@@ -280,7 +176,7 @@ class Connection:
     def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
         """The connection broke under the request. What the server said before that is the better reason."""
         if isinstance(error, ConnectionLost):
-            link.join(RELEASE_SECONDS)
+            self._await_end(link)
             # Kept without its traceback, which ties the frames of this thread, and the stream in them, to it.
             cause = bare(error)
         else:
@@ -350,45 +246,14 @@ class Connection:
         with self.lock:
             self.chains.begin(lane)
 
-    def disconnect(self, seconds: float | None) -> None:
-        """Close the link; whoever waits on it gets :class:`ConnectionLost`.
-
-        A connection at rest ends by the closing handshake (RFC 6455, 7.1.2), at most ``seconds`` long. With a
-        response running there is nothing to wait for: the peer is told and left.
-        """
-        if self.lock._is_owned():  # type: ignore[attr-defined]
-            # In a signal handler or a finalizer, in the middle of a decision: the reader does the rest.
-            self.opened = False
-            self.disconnects += 1
-            self.forsake(ConnectionLost(CLOSED))
-            return
-        with self.lock:
-            self.opened = False
-            self.disconnects += 1
-            link, dialing = self.link, self.dialing
-            at_rest = not self.lanes.running()
-        if dialing is not None:
-            dialing.abort()
-        if link is None or link.transport is None:
-            return
-        try:
-            link.transport.close(1000)
-            if at_rest:
-                link.join(seconds)
-        finally:
-            self._give_up(link, ConnectionLost(CLOSED))
-
-    def say_goodbye(self) -> None:
-        """Begin the closing handshake, if nothing runs; :meth:`disconnect` ends it."""
-        with self.lock:
-            link = None if self.lanes.running() else self.link
-        if link is not None and link.transport is not None:
-            link.transport.close(1000)
+    def at_rest(self) -> bool:
+        """Whether nothing runs on the link."""
+        return not self.lanes.running()
 
     def aged(self) -> bool:
         """Whether the link has reached its age, and nothing runs on it."""
         with self.lock:
-            return self.link is not None and self.link.old and not self.lanes.running()
+            return self.link is not None and self.link.old and self.at_rest()
 
     def rotate(self) -> None:
         """Let go of a link that has reached its age, unless something lives on it alone.
@@ -399,50 +264,13 @@ class Connection:
             link = self.link
             old = link is not None and link.old and self.chains.stored
             self.lanes.closing = old
-            if link is None or not old or self.lanes.running():
+            if link is None or not old or not self.at_rest():
                 return
             if link.transport is not None:
                 # Before the lock is let go: no other lane's request leaves on it any more.
                 link.transport.close(1000)
         logger.info("connection %d is let go: %s", link.generation, AGED)
         self._give_up(link, ConnectionLost(AGED))
-
-    def postpone(self, seconds: float) -> None:
-        """Take the link for old enough only after so many seconds more."""
-        link = self.link
-        if link is not None:
-            link.rotate_at = time.monotonic() + seconds
-
-    def retire(self, reason: str) -> None:
-        """Let go of the link; the peer is told and not waited for."""
-        link = self.link
-        if link is None:
-            return
-        logger.info("connection %d is let go: %s", link.generation, reason)
-        if link.transport is not None:
-            link.transport.close(1000)
-        self._give_up(link, ConnectionLost(reason))
-
-    def stop_dialing(self, thread: int | None = None) -> None:
-        """Give up a connecting that is under way. Takes no lock: safe in a finalizer.
-
-        :param thread: whose connecting it must be; None is anybody's.
-        """
-        link = self.dialing
-        if link is not None and thread in (None, link.dialer):
-            link.abort()
-
-    def _give_up(self, link: Link, cause: ResponsesWSError) -> None:
-        """End a link from this side: its reader, once aborted, does it, whatever interrupts this thread."""
-        link.abort(cause)
-        link.join(RELEASE_SECONDS)
-        self.end(link, cause)
-
-    def forsake(self, cause: ResponsesWSError | None = None) -> None:
-        """Let the readers end it. For finalizers and signal handlers: it takes no lock."""
-        for link in (self.link, self.dialing):
-            if link is not None:
-                link.abort(cause)
 
     # -- the reader's side
 

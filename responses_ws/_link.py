@@ -1,6 +1,6 @@
 """One generation of a connection: a transport and the thread that reads it.
 
-The thread's life is :func:`run`: connect, read, end. It holds the :class:`Connection` and never the public
+The thread's life is :func:`run`: connect, read, end. It holds the :class:`Linked` and never the public
 WebSocket, so that a forgotten WebSocket can be collected.
 """
 
@@ -23,7 +23,7 @@ from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
 
 if TYPE_CHECKING:
-    from responses_ws._connection import Connection
+    from responses_ws._linked import Linked
 
 __all__ = ["Link", "start"]
 
@@ -120,9 +120,7 @@ def _with_jitter(age: float) -> float:
     return age * random.uniform(1 - ROTATION_JITTER, 1)  # noqa: S311
 
 
-def start(
-    connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline
-) -> None:
+def start(connection: Linked, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
     """Start the reader, which connects first, and wait for how that ends. Raises what it ended with."""
     link.thread = threading.Thread(
         target=run,
@@ -149,7 +147,7 @@ def start(
         raise outcome
 
 
-def run(connection: Connection, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
+def run(connection: Linked, link: Link, connector: Connector, target: Target, deadline: Deadline) -> None:
     """The reader thread: connect, read, end."""
     link.outcome.put(READY)
     connecting.add(link)
@@ -177,7 +175,7 @@ def run(connection: Connection, link: Link, connector: Connector, target: Target
         _end(connection, link, transport, cause)
 
 
-def _end(connection: Connection, link: Link, transport: Transport, cause: ResponsesWSError) -> None:
+def _end(connection: Linked, link: Link, transport: Transport, cause: ResponsesWSError) -> None:
     """Say why, then tell who waits, who may end the process at once; then give the socket back."""
     try:
         transport.close(cause.close_code if isinstance(cause, ProtocolError) else 1000)
@@ -190,7 +188,7 @@ def _end(connection: Connection, link: Link, transport: Transport, cause: Respon
             transport.release()
 
 
-def _read(connection: Connection, link: Link, transport: Transport, target: Target) -> None:
+def _read(connection: Linked, link: Link, transport: Transport, target: Target) -> None:
     """Read until something ends the connection, which is raised.
 
     Handing events over comes last in each turn, and the next wait begins at once: the caller's thread, which

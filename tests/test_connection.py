@@ -44,7 +44,7 @@ from responses_ws import (
     ServerError,
     Timeouts,
     WebSocket,
-    _connection,
+    _linked,
 )
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import Deadline
@@ -56,7 +56,7 @@ QUICK = Timeouts(close=0.01, drain=0.02)
 @pytest.fixture
 def connector(monkeypatch: pytest.MonkeyPatch) -> ScriptedConnector:
     # A send that fails does not end the reader of a transport in memory, which is waited for.
-    monkeypatch.setattr(_connection, "RELEASE_SECONDS", 0.02)
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", 0.02)
     return ScriptedConnector()
 
 

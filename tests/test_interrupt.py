@@ -27,6 +27,7 @@ from responses_ws import (
     Timeouts,
     WebSocket,
     _connection,
+    _linked,
 )
 from responses_ws.testing import (
     Model,
@@ -497,7 +498,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in vain is not waited for long."""
     # CPython drops an interrupt that falls into a finalizer, after saying so.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    monkeypatch.setattr(_connection, "RELEASE_SECONDS", 0.005)
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", 0.005)
 
 
 class Led:

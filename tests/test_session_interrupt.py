@@ -11,7 +11,7 @@ from sessions import MODEL, rejection, user
 from shell import Task, created
 from test_interrupt import AtStep
 
-from responses_ws import ConnectionLost, Endpoint, ResponsesWSError, Timeouts, _connection
+from responses_ws import ConnectionLost, Endpoint, ResponsesWSError, Timeouts, _linked
 from responses_ws._core.continuation import Ledger
 from responses_ws.session import Session
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
@@ -124,7 +124,7 @@ def test_an_interrupt_anywhere(
     """Wherever it falls, nothing comes twice into the history and nothing of it is missing."""
     # CPython drops an interrupt that falls into a finalizer, after saying so.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    monkeypatch.setattr(_connection, "RELEASE_SECONDS", 0.005)
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", 0.005)
     monkeypatch.setattr("random.random", lambda: 0.0)
     step = 1
     while True:
