@@ -152,7 +152,7 @@ SAID = {
     "The same over HTTP": ["You said: What is my name?. Before that: My name is Ada..completed\n"],
     "A history of your own": ["You said: What is my name?. Before that: My name is Ada.."],
     "Errors": [""],
-    "A pool": ["You said: What is my name?. Before that: My name is Barbara..\n2 connections\n"],
+    "A pool": ["You said: What is my name?. Before that: My name is Barbara..\n"],
 }
 """What the examples print with the scripted model, block by block of a section."""
 
