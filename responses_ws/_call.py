@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import queue
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
 from responses_ws._source import Batch, End
-from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
+from responses_ws._transport.deadline import SLICE_SECONDS
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 
 if TYPE_CHECKING:
@@ -159,10 +160,14 @@ def wait_for(source: queue.SimpleQueue[Any], seconds: float | None) -> Any:
 
     Waits in slices, so that a signal ends it soon: see :data:`SLICE_SECONDS`.
     """
-    deadline = Deadline(seconds)
+    end = None if seconds is None else time.monotonic() + seconds
+    left = seconds
     while True:
         try:
-            return source.get(timeout=deadline.remaining(SLICE_SECONDS))
+            return source.get(timeout=SLICE_SECONDS if left is None else min(left, SLICE_SECONDS))
         except queue.Empty:
-            if deadline.expired:
+            if end is None:
+                continue
+            left = end - time.monotonic()
+            if left <= 0:
                 return None

@@ -112,7 +112,8 @@ class ResponseStream:
                     if not silence.expired:
                         continue
                     yield None
-                silence = Deadline(heartbeat)
+                if heartbeat is not None:
+                    silence = Deadline(heartbeat)
         except ResponsesWSError as error:
             self._error = bare(error)
             raise
@@ -128,8 +129,9 @@ class ResponseStream:
     @property
     def message(self) -> Message:
         """The whole answer, waiting for the rest of it. Raises what iterating raises."""
-        for _ in self:
-            pass
+        if self._message is None:
+            for _ in self:
+                pass
         if self._message is None:
             raise ResponseCancelled("the response was cancelled", **self._context())
         return self._message
@@ -255,13 +257,14 @@ class ResponseStream:
 
     def _settle_superseded(self) -> None:
         """An answer that was whole moves the chain on, whatever comes of its successor."""
-        for message in self.superseded:
+        for message in self._accumulator.superseded:
             if message.status == "completed":
                 self._completed(message)
 
     def _is_over(self) -> bool:
         """Whether it has ended, or this thread has left it. Raises when it failed, or another one left."""
-        if self._left_by is threading.current_thread() and self._error is None:
+        left_by = self._left_by
+        if left_by is not None and left_by is threading.current_thread() and self._error is None:
             return True
         self._check_not_left()
         return self._message is not None

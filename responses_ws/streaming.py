@@ -18,6 +18,7 @@ from typing import Any
 from responses_ws._core import items
 from responses_ws._core.accumulate import DELTAS, Kind, Output
 from responses_ws._core.events import (
+    ONGOING,
     OPENINGS,
     TERMINAL,
     Event,
@@ -152,11 +153,20 @@ def _tool_call_chunk(data: Event) -> Chunk:
 
 
 def _item_chunk(data: Event) -> Chunk:
-    chunk = _tool_call_chunk(data)
     item_type = text(mapping(data.get("item")).get("type")) or ""
+    if item_type in items.CALLS:
+        return _tool_call_chunk(data)
+    chunk = Chunk(data["type"], None, data)
     if item_type.startswith(BUILT_IN_TOOLS):
         chunk.built_in_tool_events = [data]
     return chunk
+
+
+def _bare_chunk(data: Event) -> Chunk:
+    """Of an event that says where the response has come and nothing besides, as most around the deltas do."""
+    if "response" in data or "response_id" in data:
+        return _other_chunk(data)
+    return Chunk(data["type"], None, data)
 
 
 def _other_chunk(data: Event) -> Chunk:
@@ -197,6 +207,7 @@ def _usage(response: dict[str, Any]) -> Usage:
 
 
 _BUILDERS: dict[Any, Callable[[Event], Chunk]] = {
+    **{kind: _bare_chunk for kind in ONGOING if not kind.startswith(BUILT_IN_EVENTS)},
     "response.output_text.delta": _text_chunk,
     "response.refusal.delta": _refusal_chunk,
     "response.reasoning_text.delta": _reasoning_chunk,
@@ -279,15 +290,15 @@ class StreamAccumulator:
         )
 
     def _note(self, chunk: Chunk) -> None:
-        event = chunk.raw
-        if self._status is not None and chunk.type in OPENINGS and chunk.response_id != self._response_id:
+        kind, event = chunk.type, chunk.raw
+        if kind in OPENINGS and self._status is not None and chunk.response_id != self._response_id:
             self.superseded.append(self.to_message())
             self._start()
-        self._output.note(chunk.type, event)
+        self._output.note(kind, event)
         self._response_id = chunk.response_id or self._response_id
         self._model_id = chunk.model_id or self._model_id
         # The pieces that the tools' deltas hold come again, whole, in their ``done`` events.
-        if chunk.built_in_tool_events and not chunk.type.endswith(".delta"):
+        if chunk.built_in_tool_events and not kind.endswith(".delta"):
             self._built_in_tool_events += chunk.built_in_tool_events
         if self._status is None:
             self._status = terminal_status(event)

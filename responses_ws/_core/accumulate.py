@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -184,7 +185,7 @@ class Item:
         """The item as the service sends it now; a straggler of an earlier stage changes nothing."""
         if stage < self.stage:
             return
-        self.sent = filled(sent, self.snapshot(ended=True))
+        self.sent = filled(sent, self.snapshot(ended=True)) if self.sent or self.parts else sent
         self.stage = stage
         if stage is Stage.DONE:
             self.parts.clear()
@@ -242,16 +243,10 @@ class Output:
         return part
 
     def note(self, event_type: str, event: Event) -> None:
-        """Take an event that is no delta; most of them say nothing about the output."""
-        if event_type in DONES:
-            kind = DONES[event_type]
-            self.part(kind, event).finish(text(event.get(kind.text)))
-        elif event_type in PART_DONES:
-            self._finish_part(event, mapping(event.get("part")))
-        elif event_type == "response.output_text.annotation.added":
-            self.part(OUTPUT_TEXT, event).annotations += mappings([event.get("annotation")])
-        elif event_type in ITEM_STAGES:
-            self._note_item(event, mapping(event.get("item")), ITEM_STAGES[event_type])
+        """Take an event that is no delta."""
+        take = NOTES.get(event_type)
+        if take is not None:
+            take(self, event_type, event)
 
     def items(self, final: list[dict[str, Any]], *, ended: bool) -> list[dict[str, Any]]:
         """The items in output order: those of the terminal event or, when it has none, those seen."""
@@ -274,14 +269,23 @@ class Output:
         item = self._find(names, Stage.DONE) or self._open(said, index, names)
         return item.parts.setdefault((kind, count(event.get(kind.number)) or 0), Part())
 
-    def _finish_part(self, event: Event, part: dict[str, Any]) -> None:
+    def _finish_text(self, event_type: str, event: Event) -> None:
+        kind = DONES[event_type]
+        self.part(kind, event).finish(text(event.get(kind.text)))
+
+    def _finish_part(self, _: str, event: Event) -> None:
+        part = mapping(event.get("part"))
         kind = PARTS.get(text(part.get("type")))
         if kind is not None:
             found = self.part(kind, event)
             found.finish(text(part.get(kind.text)))
             found.annotations = mappings(part.get("annotations")) or found.annotations
 
-    def _note_item(self, event: Event, sent: dict[str, Any], stage: Stage) -> None:
+    def _annotate(self, _: str, event: Event) -> None:
+        self.part(OUTPUT_TEXT, event).annotations += mappings([event.get("annotation")])
+
+    def _note_item(self, event_type: str, event: Event) -> None:
+        sent, stage = mapping(event.get("item")), ITEM_STAGES[event_type]
         index = count(event.get("output_index"))
         names = _names(sent, index)
         item = self._find(names, stage) or self._open({}, index, names)
@@ -306,9 +310,19 @@ class Output:
         return item
 
 
+NOTES: dict[str, Callable[[Output, str, Event], None]] = {
+    **dict.fromkeys(DONES, Output._finish_text),
+    **dict.fromkeys(PART_DONES, Output._finish_part),
+    **dict.fromkeys(ITEM_STAGES, Output._note_item),
+    "response.output_text.annotation.added": Output._annotate,
+}
+"""What to do with an event that is no delta; most of them say nothing about the output."""
+
+
 def _names(said: dict[str, Any], index: int | None) -> list[Name]:
     """All that tells an item from others of its type, surest first."""
-    values = {"id": text(said.get("id")), "call_id": text(said.get("call_id")), "output_index": index}
     item_type = text(said.get("type"))
-    names: list[Name] = [(item_type, name, value) for name, value in values.items() if value is not None]
+    names: list[Name] = [(item_type, name, value) for name in IDS if (value := text(said.get(name)))]
+    if index is not None:
+        names.append((item_type, "output_index", index))
     return names or [(item_type, "", None)]

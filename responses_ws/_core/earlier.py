@@ -114,4 +114,6 @@ def _note_item(event: Event, items: Items) -> None:
 
 
 def _item_id(event: Event) -> str | None:
+    if "item_id" not in event and "item" not in event:
+        return None
     return text(event.get("item_id")) or text(mapping(event.get("item")).get("id"))

@@ -135,7 +135,9 @@ def _status(event: Event, implied: str) -> str | None:
         if given not in ENDED or not starts_response(kind):
             return None
         implied = given
-    stricter = max(given or implied, implied, key=lambda status: STRICTNESS.get(status, 0))
+    stricter = implied
+    if given is not None and STRICTNESS.get(given, 0) >= STRICTNESS.get(implied, 0):
+        stricter = given
     return "failed" if stricter == "completed" and response.get("error") else stricter
 
 
@@ -149,6 +151,8 @@ def starts_response(event_type: str) -> bool:
 
 def response_id(event: Event) -> str | None:
     """The id of the response that the event names; most events name none."""
+    if "response" not in event and "response_id" not in event:
+        return None
     return text(mapping(event.get("response")).get("id")) or text(event.get("response_id"))
 
 

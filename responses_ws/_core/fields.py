@@ -26,7 +26,7 @@ def mapping(value: object) -> dict[str, Any]:
 
 def mappings(value: object) -> list[dict[str, Any]]:
     """The objects of a list; an empty list when the value is none."""
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if value and isinstance(value, list) else []
 
 
 def printable(value: str) -> str:

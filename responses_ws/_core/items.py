@@ -18,12 +18,13 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 def answer(items: Iterable[Item]) -> str:
     """All answer text; an empty string when there is none."""
-    return "".join(piece for item in items for piece in _texts(item, "content", "output_text", "text"))
+    return "".join([piece for item in items for piece in _texts(item, "content", "output_text", "text")])
 
 
 def refusal(items: Iterable[Item]) -> str | None:
     """The text of a refusal; None when the model did not refuse."""
-    return "".join(piece for item in items for piece in _texts(item, "content", "refusal", "refusal")) or None
+    pieces = [piece for item in items for piece in _texts(item, "content", "refusal", "refusal")]
+    return "".join(pieces) or None
 
 
 def reasoning(items: Iterable[Item]) -> str | None:
@@ -68,5 +69,8 @@ def tool_call(item: Item) -> ToolCall | None:
 
 def _texts(item: Item, field: str, part_type: str, name: str) -> list[str]:
     """The texts of one kind, without the empty ones."""
-    parts = (part for part in mappings(item.get(field)) if part.get("type") == part_type)
-    return [printable(found) for part in parts if (found := text(part.get(name)))]
+    return [
+        printable(found)
+        for part in mappings(item.get(field))
+        if part.get("type") == part_type and (found := text(part.get(name)))
+    ]
