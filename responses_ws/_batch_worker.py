@@ -11,16 +11,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from responses_ws._core.retry import Retry
-from responses_ws.errors import ResponsesWSError, bare
+from responses_ws.errors import ConfigurationError, ResponsesWSError, bare
 from responses_ws.messages import Message
+from responses_ws.pool import ConnectionPool
 from responses_ws.session import Session
 
-__all__ = ["Ask", "Outcome", "Worker", "ask_there", "workers"]
+__all__ = ["Ask", "MakePool", "Outcome", "Worker", "ask_there", "workers"]
 
 NO_PAUSES = Retry(max_retries=1, max_seconds=0.001)
 """A session recovers what it can at once. When to ask again is said by the batch, for all its workers."""
 
 Outcome = Message | ResponsesWSError
+MakePool = Callable[[], ConnectionPool]
 Ask = Callable[[Mapping[str, Any]], Outcome]
 
 
@@ -28,10 +30,13 @@ class Worker:
     """What one process has for one run: a pool, and a session for each response under way.
 
     Takes no lock, so that no interrupt and no fork can leave one behind.
+
+    :param pool: one that the caller has opened and will close, or what makes one.
     """
 
-    def __init__(self, make_pool: Callable[[], Any] | None) -> None:
-        self._make_session = make_pool or _default
+    def __init__(self, pool: ConnectionPool | MakePool) -> None:
+        self._pool = pool if isinstance(pool, ConnectionPool) else _made(pool)
+        self._owns = not isinstance(pool, ConnectionPool)
         self._idle: list[Session] = []
         self._busy: set[Session] = set()
         self._dismissed = False
@@ -43,7 +48,7 @@ class Worker:
     def ask(self, payload: Mapping[str, Any]) -> Outcome:
         """Ask once, and bring what came of it, as a value that can travel.
 
-        What this raises is no fault of the input: the pool cannot be made here, or the thread is interrupted.
+        What this raises is no fault of the input: the thread is interrupted.
         """
         session = self._take()
         try:
@@ -57,40 +62,48 @@ class Worker:
         return message
 
     def dismiss(self) -> None:
-        """Leave what runs, and close everything."""
+        """Leave what runs, and close everything but the caller's pool."""
         self._dismissed = True
-        sessions = [*self._busy.copy(), *self._idle]
-        for session in sessions:
-            session.cancel()
-        for session in sessions:
+        for session in [*self._busy.copy(), *self._idle]:
             session.close()
+        if self._owns:
+            self._pool.close()
 
     def _take(self) -> Session:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = self._make_session()
+            session = Session(pool=self._pool, retry=NO_PAUSES)
         self._busy.add(session)
-        if (
-            self._dismissed
-        ):  # asked after it was noted as busy: either this sees the word, or the word sees it
+        if self._dismissed:  # asked once it is busy: either this sees that, or the one who dismisses sees it
             session.close()
         return session
 
 
-def _default() -> Session:
-    return Session(retry=NO_PAUSES)
+def _made(make_pool: MakePool) -> ConnectionPool:
+    found: object = make_pool()  # whatever the annotation says
+    if not isinstance(found, ConnectionPool):
+        raise ConfigurationError(f"pool gave no ConnectionPool but {type(found).__name__}")
+    return found.open()
 
 
 @contextlib.contextmanager
 def workers(
-    make_pool: Callable[[], Any] | None, concurrency: int, executor: Executor | None
+    pool: ConnectionPool | MakePool | None, concurrency: int, executor: Executor | None
 ) -> Iterator[tuple[Executor, Ask]]:
-    """Who asks, and how: threads of this process, or whatever the executor has."""
+    """Who asks, and how: threads of this process, or whatever the executor has.
+
+    :param pool: None takes one of the environment, with a connection for each that is under way at most.
+    """
+    pool = pool or functools.partial(ConnectionPool, max_connections=concurrency)
     if executor is not None and not isinstance(executor, ThreadPoolExecutor):
-        yield executor, functools.partial(ask_there, uuid.uuid4().hex, make_pool)
+        if isinstance(pool, ConnectionPool):
+            raise ConfigurationError(
+                "pool must be a function that makes a ConnectionPool, for the executor may run it elsewhere"
+            )
+        yield executor, functools.partial(ask_there, uuid.uuid4().hex, pool)
         return
-    worker = Worker(make_pool)
+    worker = Worker(pool)
     threads = executor or ThreadPoolExecutor(concurrency, "responses_ws-batch")
     try:
         yield threads, worker.ask
@@ -106,7 +119,7 @@ _workers: dict[tuple[int, str], Worker] = {}
 """By process and run. A forked child inherits those of its parent, and leaves them alone."""
 
 
-def ask_there(run: str, make_pool: Callable[[], Any] | None, payload: Mapping[str, Any]) -> Outcome:
+def ask_there(run: str, make_pool: MakePool, payload: Mapping[str, Any]) -> Outcome:
     """Ask in a process of an executor, through the pool that the run has there. See :meth:`Worker.ask`.
 
     :param run: the name of the run.

@@ -34,7 +34,7 @@ any moment, loses no result either.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ from responses_ws._batch_run import Run
 from responses_ws._batch_worker import workers
 from responses_ws._core.options import check_callable, check_method
 from responses_ws.errors import ConfigurationError
+from responses_ws.pool import ConnectionPool
 
 __all__ = ["Report", "Result", "read", "run"]
 
@@ -96,7 +97,7 @@ def run(
     requests: Iterable[str | Mapping[str, Any]],
     *,
     model: str | None = None,
-    pool: Any = None,
+    pool: ConnectionPool | Callable[[], ConnectionPool] | None = None,
     out: str | os.PathLike[str] = "results.jsonl",
     concurrency: int = 8,
     executor: Executor | None = None,
@@ -116,8 +117,9 @@ def run(
         another order between two runs.
     :param model: of those that name none.
     :param extra: further fields, likewise.
-    :param pool: a :class:`ConnectionPool`, which is left open, or a function without arguments that makes
-        one. None makes one with the key and the address of the environment.
+    :param pool: a :class:`ConnectionPool` that is open, and stays so, or a function without arguments that
+        makes one. None makes one with the key and the address of the environment, and with a connection for
+        each request under way, where the service does not run several on one.
     :param out: the file; it is made when it is not there.
     :param concurrency: inputs under way at once.
     :param executor: runs the requests, one in each of its workers: any :class:`concurrent.futures.Executor`,
@@ -188,4 +190,5 @@ def _check(pool: Any, concurrency: object, executor: object, rerun: object) -> N
     if rerun not in ("unpaid", "all"):
         raise ConfigurationError(f"rerun must be 'unpaid' or 'all', not {rerun!r}")
     check_method("executor", executor, "submit")
-    check_callable("pool", pool)
+    if not isinstance(pool, ConnectionPool):
+        check_callable("pool", pool)

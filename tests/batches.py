@@ -11,8 +11,7 @@ from typing import Any
 
 from shell import KEY, SECONDS
 
-from responses_ws import Session, batch
-from responses_ws._batch_worker import NO_PAUSES
+from responses_ws import ConnectionPool, batch
 from responses_ws.testing import Model, ScriptedServer, default_reply
 from responses_ws.testing.model_reply import text_of
 
@@ -63,9 +62,9 @@ def serve(desk: Desk) -> ScriptedServer:
     return ScriptedServer(model=Model(desk), record=False)
 
 
-def make_pool(server: ScriptedServer, **options: Any) -> functools.partial[Any]:
+def make_pool(server: ScriptedServer, **options: Any) -> functools.partial[ConnectionPool]:
     """What makes a pool that leads to the server, in whatever process."""
-    return functools.partial(Session, KEY, api_base=server.url, retry=NO_PAUSES, **options)
+    return functools.partial(ConnectionPool, KEY, api_base=server.url, **options)
 
 
 def run(server: ScriptedServer, out: Path, requests: Any, **options: Any) -> batch.Report:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import tqdm
 from batches import Desk, answers, make_pool, named, run, serve
-from shell import Task, created, delta, error_event
+from shell import SECONDS, Task, created, delta, error_event
 
 import responses_ws
 from responses_ws import (
@@ -28,15 +28,16 @@ from responses_ws import (
     ConcurrencyError,
     ConfigurationError,
     ConnectionLost,
+    ConnectionPool,
     Delivery,
+    PoolClosed,
     RateLimitError,
     ResponsesWSError,
     ServerError,
-    Session,
     _batch_policy,
     batch,
 )
-from responses_ws._batch_worker import NO_PAUSES
+from responses_ws._batch_policy import Throttle
 from responses_ws.testing import Model, ScriptedServer, close, expect, send
 
 LETTERS = [f"letter {name}" for name in "abcdefghij"]
@@ -152,15 +153,16 @@ def test_an_id_that_was_answered_may_not_ask_something_else(
         ({"rerun": "some"}, "rerun must be 'unpaid' or 'all', not 'some'"),
         ({"executor": 3}, r"executor must have a method submit\(\)"),
         ({"pool": 3}, "pool must be"),
+        ({"pool": lambda: 3}, "pool gave no ConnectionPool but int"),
     ],
 )
 def test_a_bad_option_is_refused_by_name(
     server: ScriptedServer, out: Path, options: dict[str, Any], complaint: str
 ) -> None:
-    """Before the file is made."""
+    """Before anything is asked."""
     with pytest.raises(ConfigurationError, match=complaint):
         run(server, out, ["a"], **options)
-    assert not out.exists()
+    assert model_of(server).creates == 0
 
 
 def test_two_runs_do_not_write_one_file(desk: Desk, out: Path) -> None:
@@ -183,6 +185,46 @@ def test_without_a_pool_the_environment_says_where(
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
     assert answers(run(server, out, named("a"), pool=None)) == {"a": "You said: a."}
+
+
+def test_a_pool_of_the_caller_stays_open(server: ScriptedServer, out: Path) -> None:
+    """Others may use it, before and after."""
+    with make_pool(server, max_connections=2)() as pool:
+        report = run(server, out, LETTERS, pool=pool, concurrency=6)
+        assert pool.stats().connections in (1, 2)
+        with pool.lease() as lease:
+            assert lease.create_response(model="m", input="more").content == "You said: more."
+    assert report.completed == 10
+
+
+def test_a_pool_that_is_not_open_ends_the_run(server: ScriptedServer, out: Path) -> None:
+    """It is the caller's to open."""
+    with pytest.raises(PoolClosed):
+        run(server, out, LETTERS, pool=make_pool(server)())
+
+
+def test_a_pool_cannot_be_given_for_other_processes(server: ScriptedServer, out: Path) -> None:
+    """It holds a key and connections."""
+    with pytest.raises(ConfigurationError, match="pool must be a function that makes a ConnectionPool"):
+        run(server, out, LETTERS, pool=make_pool(server)(), executor=Inline())
+
+
+def test_a_pool_that_is_too_small_for_the_threads(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds no place in time tries again."""
+    turned_back = threading.Event()
+
+    def note(throttle: Throttle) -> bool:
+        turned_back.set()
+        return really(throttle)
+
+    really = Throttle.turned_back
+    monkeypatch.setattr(Throttle, "turned_back", note)
+    desk = Desk("letter a")
+    with serve(desk) as server, make_pool(server, max_connections=1, lease_timeout=0.1)() as pool:
+        task = Task(run, server, out, LETTERS, pool=pool, concurrency=3)
+        assert turned_back.wait(SECONDS)
+        desk.let_go()
+        assert task.result().completed == 10
 
 
 def test_without_a_key_nothing_is_asked(out: Path) -> None:
@@ -283,7 +325,7 @@ def test_a_service_that_is_not_there_ends_the_run(out: Path) -> None:
     """No input is a failure for that."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-    pool = functools.partial(Session, "any", api_base=address, retry=NO_PAUSES)
+    pool = functools.partial(ConnectionPool, "any", api_base=address)
     with pytest.raises(ResponsesWSError) as caught:
         batch.run(LETTERS, model="m", out=out, progress=False, pool=pool)
     assert caught.value.delivery is Delivery.NOT_SENT

@@ -17,8 +17,7 @@ from shell import PAUSE, SECONDS, Task, answer
 from test_batch_kills import CONCURRENCY, Gallows, check, finish, paid_twice, pid_of, started
 from test_interrupt import AtStep
 
-from responses_ws import Endpoint, Session, Timeouts, batch
-from responses_ws._batch_worker import NO_PAUSES
+from responses_ws import ConnectionPool, Endpoint, Timeouts, batch
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
 
 TEXTS = [f"letter {name}" for name in "abcdefgh"]
@@ -50,7 +49,7 @@ class Life:
 
     def run(self) -> batch.Report:
         return batch.run(
-            named(*TEXTS), model="m", out=self._out, pool=self._session, concurrency=THREADS, progress=False
+            named(*TEXTS), model="m", out=self._out, pool=self._pool, concurrency=THREADS, progress=False
         )
 
     def check(self) -> None:
@@ -62,13 +61,11 @@ class Life:
         assert len(self._out.read_bytes().splitlines()) == len(TEXTS), self.place
         assert self.asked.total() <= len(TEXTS) + THREADS, self.place
 
-    def _session(self) -> Session:
-        return Session(
+    def _pool(self) -> ConnectionPool:
+        return ConnectionPool(
             "any",
             endpoint=Endpoint("ws://localhost/v1/responses"),
             client_class=ScriptedConnector(self._play),
-            transport="websocket",
-            retry=NO_PAUSES,
             timeouts=Timeouts(close=0.000001),
         )
 

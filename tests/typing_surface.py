@@ -5,8 +5,10 @@ Each ``type: ignore`` is a use that a type checker must refuse; one that it acce
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from responses_ws import (
     ChatStream,
     Chunk,
     ConnectionLost,
+    ConnectionPool,
     Delivery,
     Endpoint,
     File,
@@ -43,6 +46,7 @@ from responses_ws import (
     ToolRoundsExceeded,
     Usage,
     WebSocket,
+    batch,
     errors,
     streaming,
     tools,
@@ -282,6 +286,19 @@ def keep(chat: Chat, store: Store) -> Chat:
     SQLiteStore()  # type: ignore[call-arg]
     RedisStore(3)  # type: ignore[arg-type]
     return assert_type(Chat.load(store, "ada", tools=[], api_key="key"), Chat)
+
+
+def many(executor: Executor, pool: ConnectionPool) -> None:
+    report = batch.run(["hi", {"custom_id": "a", "input": "ho"}], model="m", temperature=0, pool=pool)
+    assert_type(report, batch.Report)
+    assert_type(report.failures, tuple[batch.Result, ...])
+    for result in report:
+        assert_type(result.message, Message | None)
+        assert_type(result.error, ResponsesWSError | None)
+    batch.run([], out=Path("x"), executor=executor, pool=functools.partial(ConnectionPool, "key"))
+    assert_type(batch.read("results.jsonl"), Iterator[batch.Result])
+    batch.run([3])  # type: ignore[list-item]
+    batch.run([], rerun="some")  # type: ignore[arg-type]
 
 
 def endpoint() -> None:

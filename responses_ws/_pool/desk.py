@@ -44,6 +44,7 @@ class Desk:
         self.is_open = False
         self._rules = rules
         self._nap = Nap()
+        self._closing: list[Member] = []
         self.roster = Roster(settings.endpoint, rules, self._new_connection)
 
     # -- opening and closing
@@ -52,21 +53,25 @@ class Desk:
         """End every connection and all waiting; together they take about ``timeouts.close`` seconds."""
         self.check_process()
         self.is_open = False
-        members = self.roster.clear()
+        # Known until they are closed: what an interrupt leaves, a finalizer or the next close() ends.
+        members = self._closing = [*self._closing, *self.roster.members]
+        self.roster.clear()
         deadline = Deadline(self.settings.timeouts.close)
         for member in members:
             member.connection.say_goodbye()
         for member in members:
             member.connection.disconnect(deadline.remaining())
+        self._closing = []
 
     def forsake(self) -> None:
         """The pool was forgotten. Runs in a finalizer, so it takes no lock."""
         self.is_open = False
-        for member in list(self.roster.members):
+        for member in [*self._closing, *self.roster.members]:
             member.connection.forsake()
 
     def forget(self) -> None:
         """In a forked child: a pool without connections, open if the parent's was."""
+        self._closing = []
         self.roster.forget()
 
     def check_process(self) -> None:
