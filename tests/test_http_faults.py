@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +23,10 @@ from responses_ws import (
     ServerError,
     Timeouts,
 )
-from responses_ws._transport import dial
+from responses_ws._transport import dial, dialling
+from responses_ws._transport.base import Target, unused
+from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.http_exchange import Exchange
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import (
     ScriptedServer,
@@ -175,6 +179,20 @@ def test_a_flood_of_comments_does_not_keep_a_response_alive(server: ScriptedServ
     assert (error.clock, error.delivery) == ("response_timeout", Delivery.STARTED)
 
 
+@pytest.mark.parametrize(("kind", "data"), [("text/event-stream", b": ping\n\n"), ("application/json", b" ")])
+def test_what_comes_faster_than_it_is_read_does_not_stop_the_clock(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, kind: str, data: bytes
+) -> None:
+    """Then no wait ever ends for want of bytes."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n\r\n" % kind.encode()
+    server.connection(expect(), raw(head), expect_gone())
+    monkeypatch.setattr(Exchange, "read", lambda exchange, seconds: data)
+    with transport(server, response_timeout=0.2) as http_transport:
+        error = Task(failure, http_transport).result()
+    assert isinstance(error, ResponseTimeout)
+    assert error.clock == "response_timeout"
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_flood_of_trailers_is_not_read(server: ScriptedServer, ended: bool) -> None:
     """Neither after the response nor in its place."""
@@ -321,6 +339,29 @@ def test_a_gateway_that_gave_up_waiting_does_not_know(
 
 
 # -- close while it connects
+
+
+def test_a_socket_that_comes_when_nobody_wants_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it was called off before."""
+    let_go = threading.Event()
+    ours, theirs = socket.socketpair()
+
+    def late(*_: Any) -> socket.socket:
+        let_go.wait(SECONDS)
+        return ours
+
+    monkeypatch.setattr(dialling, "dial", late)
+    attempt = dialling.Dialling(Target("ws://h/v1"), Deadline(None), unused)
+    attempt.end(ConnectionLost("first"))
+    attempt.end(ConnectionLost("second"))
+    with pytest.raises(ConnectionLost, match="first"):
+        attempt.result()
+    let_go.set()
+    attempt._thread.join(SECONDS)
+    attempt.end(ConnectionLost("third"))
+    attempt.give_up()
+    assert ours.fileno() == -1
+    theirs.close()
 
 
 @pytest.mark.parametrize("verb", ["create", "retrieve"])
