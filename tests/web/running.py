@@ -77,6 +77,7 @@ def _environment(service: str, directory: Path, settings: dict[str, str]) -> dic
         **os.environ,
         "HOME": str(directory),  # where gunicorn puts its control socket
         "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "project.settings",  # another project's is here, if its tests are
         "OPENAI_API_KEY": "sk-of-the-tests",
         "OPENAI_BASE_URL": service,
         "CHAT_DATABASE": str(directory / "chat.sqlite3"),
