@@ -75,8 +75,8 @@ class Call(Request):
 
     @property
     def over(self) -> bool:
-        """Whether its response has ended, or will never be asked for."""
-        return self.state is State.DONE
+        """Whether its caller needs its place on the connection no more."""
+        return self.abandoned or self.state is State.DONE
 
     def next(self, seconds: float | None) -> Batch | End | None:
         """What the reader has put last; see :class:`Source`."""

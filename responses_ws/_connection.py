@@ -244,7 +244,7 @@ class Connection(Linked):
     def begin_chain(self, lane: str | None) -> None:
         """What is asked next on the lane continues nothing."""
         with self.lock:
-            self.chains.begin(lane)
+            self.chains.begin(lane, self.calls + 1)
 
     def at_rest(self) -> bool:
         """Whether nothing runs on the link."""

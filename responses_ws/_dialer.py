@@ -65,8 +65,8 @@ class Dialer:
         """
         limit = Deadline(deadline.remaining(self._settings.timeouts.connect))
         while not connection.ready:
-            connection.await_dialing(limit, given_up)
             try:
+                connection.await_dialing(limit, given_up)
                 self.dial(connection, limit, disconnects, given_up)
             except ConcurrencyError:
                 continue  # another thread was quicker

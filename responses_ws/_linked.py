@@ -146,17 +146,22 @@ class Linked(ABC):
             caller.put(READY)
 
     def await_dialing(self, deadline: Deadline, given_up: Callable[[], bool] | None = None) -> None:
-        """While another thread connects, wait for how that ends."""
+        """While another thread connects, wait for how that ends.
+
+        Raises :class:`ConnectionError` when it takes too long, or nobody wants it any more.
+        """
         caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
         with self.lock:
             link = self.dialing
             if link is None:
                 return
             self._callers.append(caller)
-        while self.dialing is link and not deadline.expired:
-            wait_for(caller, deadline.remaining(SLICE_SECONDS))
+        while self.dialing is link:
+            if deadline.expired:
+                raise ConnectionError(f"could not connect within {deadline.seconds or 0:g} seconds")
             if given_up is not None and given_up():
                 raise ConnectionError("connecting was given up")
+            wait_for(caller, deadline.remaining(SLICE_SECONDS))
 
     # -- ending
 

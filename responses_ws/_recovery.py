@@ -15,6 +15,7 @@ from responses_ws._breakers import Guard
 from responses_ws._call import Call, wait_for
 from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event, parse_error, response_error
+from responses_ws._core.request import stores
 from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
 from responses_ws._core.steered import Steered
 from responses_ws._http_route import HttpRoute
@@ -231,7 +232,7 @@ class Recovery:
         self._launching = True
         try:
             self._source, self._place = self._routes.line.send(
-                self._compose, self._deadline, self._leaves, lambda: self.cancelled
+                self._compose, self._deadline, self._leaves_on, lambda: self.cancelled
             )
         finally:
             self._launching = False
@@ -273,6 +274,12 @@ class Recovery:
         self._lane = lane
         payload = request.payload if lane is None else {**request.payload, "stream_id": lane}
         return self._routes.settings.encode(payload)
+
+    def _leaves_on(self, call: Call) -> None:
+        if self._request is not None:
+            call.parent = self._request.payload.get("previous_response_id")
+            call.stored = stores(self._request.payload)
+        self._leaves(call)
 
     def _leaves(self, source: Source) -> None:
         self._ticket = self._routes.ticket(source)

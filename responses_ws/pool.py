@@ -163,7 +163,7 @@ class ConnectionPool:
         """
         seconds = self._desk.lease_timeout if timeout is UNSET else check_seconds("timeout", timeout)
         check_type("tenant", tenant, str)
-        return Lease(self._desk, key=key, tenant=tenant, timeout=seconds)
+        return Lease(self, key=key, tenant=tenant, timeout=seconds)
 
     def prewarm(self, count: int = 1, *, tenant: str | None = None) -> None:
         """Open connections until there are so many, at most ``max_connections``.
@@ -204,4 +204,4 @@ class ConnectionPool:
 
     def _line(self, tenant: str | None) -> PooledLine:
         """The sockets of a session."""
-        return PooledLine(self._desk, tenant)
+        return PooledLine(self._desk, tenant, self)

@@ -25,20 +25,26 @@ class Chains:
 
     def __init__(self) -> None:
         self._chains: dict[str | None, Chain] = {}
+        self._begun: dict[str | None, int] = {}
 
     def get(self, lane: str | None) -> Chain | None:
         """What the lane's next response continues."""
         return self._chains.get(lane)
 
     def advance(self, lane: str | None, chain: Chain) -> None:
-        """A response was completed, unless a later one was before it."""
+        """A response was completed, unless a later one was before it, or a new chain has begun since."""
         known = self._chains.get(lane)
-        if known is None or known.number <= chain.number:
+        latest = self._begun.get(lane, 0) if known is None else known.number
+        if chain.number >= latest:
             self._chains[lane] = chain
 
-    def begin(self, lane: str | None) -> None:
-        """What is asked next on the lane continues nothing."""
+    def begin(self, lane: str | None, number: int) -> None:
+        """What is asked next on the lane continues nothing.
+
+        :param number: of the next call.
+        """
         self._chains.pop(lane, None)
+        self._begun[lane] = number
 
     def lose(self) -> list[Chain]:
         """The connection is gone: the chains that end with it, which are forgotten."""

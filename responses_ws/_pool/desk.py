@@ -15,7 +15,7 @@ from responses_ws._pool.roster import Roster, Rules, Waiter
 from responses_ws._process import watch
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
-from responses_ws.errors import ConnectionError, ConnectionLost, PoolClosed, PoolTimeout
+from responses_ws.errors import ConnectionError, PoolClosed, PoolTimeout, ResponsesWSError
 
 __all__ = ["Desk"]
 
@@ -104,18 +104,15 @@ class Desk:
         """
         self.check_process()
         self._check_open()
-        self._retire_expired()
+        self._replace_after_nap()
         try:
             while True:
                 seat = self._sit_down(waiter, Deadline(deadline.remaining(seconds)), deadline, given_up)
-                try:
-                    self._open(seat.member, deadline, given_up)
-                except ConnectionError:
-                    # Where there is no new connection to be had, one that has reached its age still does.
-                    if given_up() or not self._keep_old():
-                        raise
-                else:
+                waiter.reused = seat.member.connection.ready
+                if self._open_for(waiter, seat.member, deadline, given_up):
+                    self.roster.close_due()
                     return seat
+                seat.give_back()
         except BaseException:
             self.roster.leave(waiter)
             raise
@@ -124,7 +121,7 @@ class Desk:
         """Open connections until there are so many, as far as there may be."""
         self.check_process()
         self._check_open()
-        while True:
+        for _ in range(count):
             opener = _Opener()
             member = self.roster.hire(opener, tenant, count)
             if member is None:
@@ -133,6 +130,7 @@ class Desk:
                 self._open(member, NEVER, lambda: False)
             finally:
                 opener.over = True
+                self.roster.settle()
 
     # -- inside
 
@@ -141,11 +139,11 @@ class Desk:
     ) -> Seat:
         waiter.seat = None
         if not self.roster.enter(waiter):
-            raise PoolTimeout(f"{self._rules.max_waiting} are waiting already (max_waiting)")
+            raise PoolTimeout(f"no connection is free, and no more may wait for one ({self._state()})")
         while waiter.seat is None:
             if wait_for(waiter.queue, patience.remaining(SLICE_SECONDS)) is None:
                 # Whoever was to tell may have been interrupted.
-                self.roster.settle()
+                self.roster.end_deserted(self.settings.timeouts.drain)
             if waiter.seat is None:
                 self._check_patience(patience, deadline, given_up)
         return waiter.seat
@@ -157,46 +155,68 @@ class Desk:
         if deadline.expired:
             raise overdue(deadline)
         if patience.expired:
-            ages = ", ".join(f"{seconds:.1f}" for seconds in self.roster.ages())
             raise PoolTimeout(
-                f"no connection became free within {patience.seconds:g} seconds "
-                f"(max_connections={self._rules.max_connections}, taken {ages} seconds ago)"
+                f"no connection became free within {patience.seconds:g} seconds ({self._state()})"
             )
+
+    def _state(self) -> str:
+        """The limits, and for how long the seats are taken."""
+        limits = {"max_connections": self._rules.max_connections, "max_waiting": self._rules.max_waiting}
+        named = [f"{name}={limit}" for name, limit in limits.items() if limit is not None]
+        ages = ", ".join(f"{seconds:.1f}" for seconds in self.roster.ages())
+        return ", ".join([*named, f"taken {ages} seconds ago" if ages else "none is taken"])
 
     def _check_open(self) -> None:
         if not self.is_open:
             raise PoolClosed("the pool is not open: call open() first, or use `with`")
 
-    def _open(self, member: Member, deadline: Deadline, given_up: Callable[[], bool]) -> None:
-        """Make sure that the member's connection is open. One that was lost stays lost."""
-        connection = member.connection
-        if not member.born:
-            disconnects = connection.disconnects
-            try:
-                self._check_open()
-                self.dialer.make_ready(connection, deadline, disconnects, given_up)
-            except BaseException:
-                self.roster.drop(member)
+    def _open_for(
+        self, waiter: Waiter, member: Member, deadline: Deadline, given_up: Callable[[], bool]
+    ) -> bool:
+        """See :meth:`_open`. Where there is no new connection to be had, one that is too old still does."""
+        try:
+            return self._open(member, deadline, given_up)
+        except ResponsesWSError:
+            if given_up() or deadline.expired or not self._keep_old(waiter.tenant):
                 raise
-            member.born = True
-            self._nap.begin()
-            self.roster.settle()
-        if not connection.ready:
-            raise ConnectionLost("the connection was lost before the request was sent")
+            return False
 
-    def _keep_old(self) -> bool:
+    def _open(self, member: Member, deadline: Deadline, given_up: Callable[[], bool]) -> bool:
+        """Make sure that the member's connection is open; False when the pool has let go of it meanwhile."""
+        connection = member.connection
+        if connection.ready:
+            return True
+        disconnects = connection.disconnects
+        try:
+            self._check_open()
+            self.dialer.make_ready(connection, deadline, disconnects, given_up)
+        except ResponsesWSError:
+            if not given_up() and connection.dialing is None:
+                self.roster.drop(member)
+            raise
+        self._nap.begin()
+        if member in self.roster.members:
+            self.roster.settle()
+            return True
+        connection.retire("the pool was closed meanwhile")
+        self._check_open()
+        return False
+
+    def _keep_old(self, tenant: str | None) -> bool:
         """Put off replacing those that have reached their age; whether there are any."""
-        old = [member for member in self.roster.members if member.aged and member.connection.ready]
+        old = self.roster.aged(tenant)
         for member in old:
             member.connection.postpone(POSTPONE_SECONDS)
+        if old:
+            logger.info("a connection has reached its age and could not be replaced", exc_info=True)
         return bool(old)
 
     def _new_connection(self) -> Connection:
         watch(self)
         return self.dialer.new_connection(self.roster.lanes)
 
-    def _retire_expired(self) -> None:
+    def _replace_after_nap(self) -> None:
         if self._nap.is_over():
             logger.info("the machine has slept: the connections of the pool are replaced")
             self.roster.retire_all()
-        self.roster.close_expired()
+            self.roster.close_due()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._call import WOKEN, Call
 from responses_ws._core.continuation import Place
 from responses_ws._core.request import encode_steer
-from responses_ws._core.states import State
 from responses_ws._line import Compose, Sent
 from responses_ws._pool.member import Seat
 from responses_ws._pool.roster import Waiter
@@ -30,12 +30,14 @@ class PooledLine:
     another seat of the same connection. One request at a time, which is one thread's; ``interrupt``,
     ``close`` and ``forsake`` may come from any thread.
 
+    :param owner: the pool, which is not forgotten as long as a session uses it.
     :ivar reused: whether the connection of the last request had been open before it.
     """
 
-    def __init__(self, desk: Desk, tenant: str | None) -> None:
+    def __init__(self, desk: Desk, tenant: str | None, owner: object) -> None:
         self._desk = desk
         self._tenant = tenant
+        self._owner = owner
         self._home: Seat | None = None
         self._forked = False
         self._latest: tuple[int, int, int] | None = None
@@ -51,7 +53,7 @@ class PooledLine:
 
     def fork(self) -> PooledLine:
         """That of a session which goes on from the same response."""
-        other = PooledLine(self._desk, self._tenant)
+        other = PooledLine(self._desk, self._tenant, self._owner)
         other._home, other._latest, other._forked = self._home, self._latest, True
         return other
 
@@ -65,23 +67,24 @@ class PooledLine:
         """Send a request; see :meth:`Line.send`. Raises :class:`PoolTimeout` and :class:`PoolClosed` too."""
         if self._closed:
             raise ConnectionError("the session is closed")
-        compose(None)  # what cannot be sent is refused before it waits for a seat
-        call = Call()
+        guess = self._expected()
+        message = compose(*guess)  # what cannot be sent is refused before it waits for a seat
+        call, seat = Call(), None
         try:
             seat = self._take_seat(call, deadline, given_up)
             call.lane, connection = seat.lane, seat.member.connection
             place = self._place(seat)
-            if place is not None and self._home is not seat and self._home is not None:
-                call.source = (self._home.lane,)
             connection.open(call, self._desk.settings.timeouts.drain, deadline)
             here = (seat.member.number, connection.generation, call.number)
             self._home, self._latest, self._forked, self._running = seat, here, False, call
-            message = compose(place, seat.lane)
+            if (place, seat.lane) != guess:
+                message = compose(place, seat.lane)
             seat.latest = call.number
             leaving(call)
             connection.send(call, message, deadline)
         except BaseException:
-            self._leave(call)
+            call.abandoned = True  # at once, for the next interrupt may end what follows
+            self._leave(call, seat)
             raise
         return Sent(call, here)
 
@@ -129,7 +132,7 @@ class PooledLine:
         home = self._home
         waiter = Waiter(
             call,
-            key=self,
+            key=weakref.ref(self),
             tenant=self._tenant,
             home=None if self._forked else home,
             near=home.member if home is not None and self._forked else None,
@@ -141,8 +144,7 @@ class PooledLine:
             self._waiting = None
         if deadline.expired:
             raise overdue(deadline)
-        self.reused = seat.member.used
-        seat.member.used = True
+        self.reused = waiter.reused
         return seat
 
     def _place(self, seat: Seat) -> Place | None:
@@ -155,12 +157,13 @@ class PooledLine:
         alive = there.link is not None and (seat.member.number, there.generation) == (number, generation)
         return latest if alive and home.latest == call else None
 
-    def _leave(self, call: Call) -> None:
+    def _expected(self) -> tuple[Place | None, str | None]:
+        """The place and the lane from which the next request will be sent, if nobody is quicker."""
+        home = self._home
+        return (None, None) if home is None or self._forked else (self._place(home), home.lane)
+
+    def _leave(self, call: Call, seat: Seat | None) -> None:
         """The request was not sent: its seat is free again."""
-        call.abandoned = True  # at once, for the next interrupt may end what follows
-        seat = self._home if self._running is call else None
         if seat is not None:
             seat.member.connection.leave(call)
-        if call.state is State.QUEUED:
-            call.move(State.DONE)
         self._desk.roster.settle()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Protocol
@@ -40,67 +39,68 @@ class Seat:
         self.lane = lane
         self.latest = 0
         self.since = 0.0
-        self._key: Callable[[], object] = _nobody
+        self._key: Hashable | None = None
         # Weak, so that what an interrupt leaves behind at any moment, or a caller forgets, gives it back.
         self._occupant: Callable[[], Occupant | None] = _nobody
 
     @property
+    def held(self) -> bool:
+        """Whether somebody has it."""
+        occupant = self._occupant()
+        return occupant is not None and not occupant.over
+
+    @property
     def busy(self) -> bool:
         """Whether somebody has it, or a response that was left still runs there."""
-        occupant = self._occupant()
-        held = occupant is not None and not occupant.over
-        return held or not self.member.connection.lanes.vacant(self.lane)
+        return self.held or not self.member.connection.lanes.vacant(self.lane)
 
     @property
     def vacant(self) -> bool:
         """Whether no conversation would come back to it."""
-        return self._key() is None
+        key = self._key
+        return key is None or (isinstance(key, weakref.ref) and key() is None)
 
-    def take(self, occupant: Occupant, key: Hashable | None) -> None:
-        """Give it to the occupant, whose conversation is known by the key."""
+    def take(self, occupant: Occupant, key: Hashable | None, now: float) -> None:
+        """Give it to the occupant, whose conversation is known by the key.
+
+        :param key: a weak reference is a conversation that does not come back once it is gone.
+        """
         self._occupant = weakref.ref(occupant)
-        self._key = _nobody if key is None else _remembered(key)
-        self.since = self.member.idle_since = time.monotonic()
+        self._key = key
+        self.since = now
+        self.member.needed(now)
+
+    def give_back(self) -> None:
+        """The occupant needs it no more."""
+        self._occupant = _nobody
 
     def belongs_to(self, key: Hashable | None) -> bool:
         """Whether the conversation was here last."""
-        return key is not None and self._key() == key
+        return key is not None and self._key == key
 
-
-def _remembered(key: Hashable) -> Callable[[], object]:
-    """A conversation that is gone does not come back; a name may."""
-    try:
-        return weakref.ref(key)
-    except TypeError:
-        return lambda: key
+    def forget(self) -> None:
+        """The conversation has its last response elsewhere."""
+        self._key = None
 
 
 class Member:
-    """One connection, for its life: a lost one is never opened again.
+    """One connection, until the pool lets go of it.
 
     :ivar tenant: who alone may use it.
     :ivar retiring: nobody new gets a seat.
-    :ivar born: it was open.
-    :ivar used: a request was sent, or about to be.
     :ivar idle_since: when it was needed last (monotonic seconds).
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, connection: Connection, tenant: str | None) -> None:
+    def __init__(self, connection: Connection, tenant: str | None, now: float) -> None:
         self.connection = connection
         self.tenant = tenant
         self.number = next(self._numbers)
         self.retiring = False
-        self.born = False
-        self.used = False
         self.seats: list[Seat] = []
-        self.idle_since = time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is open, or about to be."""
-        return not self.born or self.connection.ready
+        self.idle_since = now
+        self._deserted_since: float | None = None
 
     @property
     def aged(self) -> bool:
@@ -108,9 +108,23 @@ class Member:
         link = self.connection.link
         return link is not None and link.old
 
+    def needed(self, now: float) -> None:
+        """Somebody takes a seat, or is done with it."""
+        self.idle_since = now
+        self._deserted_since = None
+
     def busy(self) -> int:
         """How many of its seats are taken."""
         return sum(seat.busy for seat in self.seats)
+
+    def deserted(self, now: float) -> float:
+        """For how many seconds nothing is known to run on it but what its callers have left."""
+        busy = [seat for seat in self.seats if seat.busy]
+        if not busy or any(seat.held for seat in busy):
+            self._deserted_since = None
+            return 0.0
+        self._deserted_since = now if self._deserted_since is None else self._deserted_since
+        return now - self._deserted_since
 
     def free_seat(self, lanes: int, in_parallel: int) -> Seat | None:
         """A seat to give: one that nobody comes back to, a new one, or the one that was left first.

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from responses_ws._call import READY, WOKEN, Mark
@@ -42,13 +42,25 @@ class Waiter:
 
     :param occupant: whom the seat is for. The waiter lives in its caller's frame alone; so does its claim.
     :param key: the conversation, which gets its last seat again if that is free.
-    :param home: that seat.
+    :param home: that seat, if the caller knows it.
     :param near: a connection to prefer.
     :ivar seat: what it got.
+    :ivar reused: whether the connection of the seat was open before.
     :ivar passed: how many who came later were served before.
     """
 
-    __slots__ = ("__weakref__", "home", "key", "near", "occupant", "passed", "queue", "seat", "tenant")
+    __slots__ = (
+        "__weakref__",
+        "home",
+        "key",
+        "near",
+        "occupant",
+        "passed",
+        "queue",
+        "reused",
+        "seat",
+        "tenant",
+    )
 
     def __init__(
         self,
@@ -65,8 +77,14 @@ class Waiter:
         self.home = home
         self.near = near
         self.seat: Seat | None = None
+        self.reused = False
         self.passed = 0
         self.queue: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it wants a seat and has none."""
+        return self.seat is None and not self.occupant.over
 
 
 class Roster:
@@ -79,14 +97,18 @@ class Roster:
     :ivar lanes: whether lanes are used; None until the service has shown that it names them.
     """
 
-    def __init__(self, endpoint: Endpoint, rules: Rules, connection: Callable[[], Connection]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        rules: Rules,
+        connection: Callable[[], Connection],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._endpoint = endpoint
         self._rules = rules
         self._new_connection = connection
+        self._clock = clock
         self.lanes: bool | None = None if endpoint.max_lanes else False
-        self.opened = 0
-        self.closed = 0
-        self.reclaimed = 0
         self.forget()
 
     def forget(self) -> None:
@@ -95,6 +117,8 @@ class Roster:
         self.lock = threading.RLock()
         self.members: list[Member] = []
         self.waiting: deque[weakref.ref[Waiter]] = deque()
+        self.reclaimed = 0
+        self._attempts_before = 0
 
     # -- seats
 
@@ -111,13 +135,16 @@ class Roster:
         if not self.waiting:
             return
         with self.lock:
-            full: set[str | None] = set()
-            waiters = [found for known in self.waiting if (found := known()) is not None]
-            for index, waiter in enumerate(waiters):
-                if waiter.seat is None and self._serve(waiter, full):
-                    for earlier in waiters[:index]:
-                        earlier.passed += 1
-            self.waiting = deque(weakref.ref(waiter) for waiter in waiters if waiter.seat is None)
+            self._sweep()
+            waiters = self._waiters()
+            self._serve_in_turn(waiters)
+            self.waiting = deque(weakref.ref(waiter) for waiter in waiters if waiter.waits)
+
+    def left(self, seat: Seat) -> None:
+        """Its occupant needs it no more."""
+        with self.lock:
+            seat.member.needed(self._clock())
+            self.settle()
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter wants no seat any more."""
@@ -135,31 +162,29 @@ class Roster:
         with self.lock:
             members = self.members
             self._remove(members)
-            for known in self.waiting:
-                waiter = known()
-                if waiter is not None:
-                    waiter.queue.put(WOKEN)
+            for waiter in self._waiters():
+                waiter.queue.put(WOKEN)
         return members
 
     def changed(self, member: Member, *, ended: bool) -> None:
         """The connection's reader has something: a response or the connection has ended, or it is quiet."""
         if ended:
-            member.idle_since = time.monotonic()
+            member.needed(self._clock())
             self.learn(member.connection)
             self.settle()
-        else:
-            self.close_expired()
+        self._close_due([member])
 
     def count_waiting(self) -> int:
         """How many wait."""
         with self.lock:
-            return sum((waiter := known()) is not None and waiter.seat is None for known in self.waiting)
+            return sum(waiter.waits for waiter in self._waiters())
 
     def ages(self) -> list[float]:
         """For how many seconds each seat is taken, the longest first."""
         with self.lock:
             taken = [seat.since for member in self.members for seat in member.seats if seat.busy]
-        return [time.monotonic() - since for since in sorted(taken)]
+        now = self._clock()
+        return [now - since for since in sorted(taken)]
 
     def learn(self, connection: Connection) -> None:
         """What a connection has found out about lanes holds for all of them."""
@@ -171,8 +196,9 @@ class Roster:
 
     def forgo_lanes(self) -> None:
         """The service has no lanes after all: one response runs on a connection."""
-        if self.lanes is not False:
-            self.lanes = False
+        with self.lock:
+            known, self.lanes = self.lanes is False, False
+        if not known:
             logger.warning("%s has no lanes: one response at a time on a connection", self._endpoint.host)
 
     def hire(self, occupant: Occupant, tenant: str | None, count: int) -> Member | None:
@@ -185,10 +211,41 @@ class Roster:
             member = self._new_member(tenant)
             seat = self._seat_on(member)
             if seat is not None:
-                seat.take(occupant, None)
+                seat.take(occupant, None, self._clock())
             return member
 
+    # -- counts
+
+    @property
+    def opened(self) -> int:
+        """How many connections were opened, or tried to be."""
+        return self._attempts_before + sum(member.connection.generation for member in self.members)
+
+    @property
+    def closed(self) -> int:
+        """How many of these are not open any more."""
+        with self.lock:
+            connections = [member.connection for member in self.members]
+            return self.opened - sum(
+                connection.ready or connection.dialing is not None for connection in connections
+            )
+
     # -- which seat
+
+    def _waiters(self) -> list[Waiter]:
+        return [waiter for known in self.waiting if (waiter := known()) is not None]
+
+    def _serve_in_turn(self, waiters: list[Waiter]) -> None:
+        """Who cannot be served is passed by those who can, other tenants, but not for ever."""
+        full: set[str | None] = set()
+        for index, waiter in enumerate(waiters):
+            if not waiter.waits:
+                continue
+            if self._serve(waiter, full):
+                for earlier in waiters[:index]:
+                    earlier.passed += earlier.waits
+            elif waiter.passed >= 2 * self._rules.max_connections:
+                return
 
     def _serve(self, waiter: Waiter, full: set[str | None]) -> bool:
         seat = self._home(waiter)
@@ -198,14 +255,16 @@ class Roster:
             full.add(waiter.tenant)
             self._insist(waiter)
             return False
-        seat.take(waiter.occupant, waiter.key)
+        if waiter.home is not None and waiter.home is not seat and waiter.home.belongs_to(waiter.key):
+            waiter.home.forget()
+        seat.take(waiter.occupant, waiter.key, self._clock())
         waiter.seat = seat
         waiter.queue.put(READY)
         return True
 
     def _home(self, waiter: Waiter) -> Seat | None:
         """The seat of the conversation's last response, if nobody has it."""
-        seat = waiter.home
+        seat = waiter.home or self._known(waiter)
         if seat is None or not seat.belongs_to(waiter.key) or seat.busy:
             return None
         if self.lanes is False and seat.lane is not None:
@@ -214,9 +273,14 @@ class Roster:
         usable = member in self.members and self._takes(member, waiter.tenant)
         return seat if usable and member.busy() < self._in_parallel else None
 
+    def _known(self, waiter: Waiter) -> Seat | None:
+        """The seat that somebody with this key had last."""
+        mine = (member for member in self.members if member.tenant == waiter.tenant)
+        seats = (seat for member in mine for seat in member.seats)
+        return next((seat for seat in seats if seat.belongs_to(waiter.key)), None)
+
     def _find(self, waiter: Waiter) -> Seat | None:
         """A seat that nobody comes back to, before a new connection, before the one that was left first."""
-        self._sweep()
         mine = [member for member in self.members if self._takes(member, waiter.tenant)]
         mine.sort(key=lambda member: member is not waiter.near)
         free = [seat for member in mine if (seat := self._seat_on(member)) is not None]
@@ -231,11 +295,13 @@ class Roster:
 
     def _full(self) -> bool:
         """Whether there may be no more connections. One that is being replaced does not count."""
-        staying = sum(not (member.retiring or member.aged) for member in self.members)
-        return staying >= self._rules.max_connections
+        return sum(self._stays(member) for member in self.members) >= self._rules.max_connections
+
+    def _stays(self, member: Member) -> bool:
+        return not (member.retiring or member.aged)
 
     def _takes(self, member: Member, tenant: str | None) -> bool:
-        return member.tenant == tenant and member.alive and not (member.retiring or member.aged)
+        return member.tenant == tenant and self._stays(member)
 
     @property
     def _in_parallel(self) -> int:
@@ -247,15 +313,14 @@ class Roster:
         return member.free_seat(lanes, self._in_parallel)
 
     def _new_member(self, tenant: str | None) -> Member:
-        member = Member(self._new_connection(), tenant)
+        member = Member(self._new_connection(), tenant, self._clock())
         member.connection.watcher = functools.partial(self.changed, member)
         self.members.append(member)
-        self.opened += 1
         return member
 
     def _evict(self, tenant: str | None) -> Seat | None:
         """In place of another tenant's connection that nobody uses."""
-        idle = [member for member in self.members if not (member.retiring or member.busy())]
+        idle = [member for member in self.members if self._stays(member) and not member.busy()]
         if not idle:
             return None
         min(idle, key=lambda member: member.idle_since).retiring = True
@@ -271,15 +336,15 @@ class Roster:
 
     # -- the end of connections
 
-    def close_expired(self) -> None:
-        """Close the connections whose time is over, as far as nobody uses them."""
+    def aged(self, tenant: str | None) -> list[Member]:
+        """The tenant's connections that have reached their age and are open still."""
         with self.lock:
-            self._sweep()
-            now = time.monotonic()
-            ending = [member for member in self.members if self._is_due(member, now)]
-            self._remove(ending)
-        for member in ending:
-            member.connection.retire("it is not needed any more, or has reached its age")
+            mine = [member for member in self.members if member.tenant == tenant and not member.retiring]
+            return [member for member in mine if member.aged and member.connection.ready]
+
+    def close_due(self) -> None:
+        """Close the connections whose time is over, as far as nobody uses them."""
+        self._close_due(self.members)
 
     def retire_all(self) -> None:
         """Close every connection, as soon as nobody uses it."""
@@ -287,10 +352,33 @@ class Roster:
             for member in self.members:
                 member.retiring = True
 
+    def end_deserted(self, seconds: float | None) -> None:
+        """Somebody waits: give up the connections on which only responses run that were left.
+
+        :param seconds: that these have to end by themselves; None is for ever.
+        """
+        with self.lock:
+            now = self._clock()
+            ages = [(member, member.deserted(now)) for member in self.members]
+            ending = [member for member, age in ages if age and seconds is not None and age >= seconds]
+            self._remove(ending)
+        _retire(ending, "a response that was left did not end in time")
+        self.settle()
+
+    def _close_due(self, members: Iterable[Member]) -> None:
+        with self.lock:
+            self._sweep()
+            now = self._clock()
+            ending = [member for member in members if member in self.members and self._is_due(member, now)]
+            self._remove(ending)
+        _retire(ending, "it is not needed any more, or has reached its age")
+
     def _is_due(self, member: Member, now: float) -> bool:
         if member.busy() or not member.connection.ready:
             return False
-        if member.aged and any(self._takes(other, member.tenant) and other.born for other in self.members):
+        if member.aged and any(
+            self._takes(other, member.tenant) and other.connection.ready for other in self.members
+        ):
             return True
         max_idle = self._rules.max_idle
         return member.retiring or (max_idle is not None and now - member.idle_since >= max_idle)
@@ -301,5 +389,10 @@ class Roster:
 
     def _remove(self, ending: list[Member]) -> None:
         if ending:
-            self.closed += len(ending)
+            self._attempts_before += sum(member.connection.generation for member in ending)
             self.members = [member for member in self.members if member not in ending]
+
+
+def _retire(members: Iterable[Member], reason: str) -> None:
+    for member in members:
+        member.connection.retire(reason)
