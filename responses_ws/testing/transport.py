@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import socket
@@ -221,7 +222,8 @@ class ScriptedConnector:
         with self._lock:
             self._blocked = False
             for opener in self._openers:
-                opener.send(b"\0")
+                with contextlib.suppress(OSError):  # it was given up meanwhile
+                    opener.send(b"\0")
 
     def wait_for(self, call: str, timeout: float | None = 5) -> None:
         """Wait for the next ``blocked`` or ``connect``; see :meth:`ScriptedTransport.wait_for`."""
