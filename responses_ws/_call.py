@@ -6,7 +6,7 @@ import enum
 import queue
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
@@ -27,6 +27,7 @@ class Mark(enum.Enum):
     WOKEN = "look at your flags"
 
 
+DONE = State.DONE  # once for every event: looking it up in the enumeration takes as long as comparing
 READY = Mark.READY
 WOKEN = Mark.WOKEN
 
@@ -137,9 +138,9 @@ def batches(
     share = size // max(1, len(events))
     found: list[tuple[Call, Batch]] = []
     owner: Call | None = None
-    batch = Batch([], None, 0)
+    batch: Batch
     for event in events:
-        call = cast("Call | None", route(event))
+        call: Any = route(event)
         if call is None:
             owner = None
             continue
@@ -147,7 +148,7 @@ def batches(
             owner, batch = call, Batch([], None, 0)
             found.append((call, batch))
         batch.size += share
-        if call.state is State.DONE:
+        if call.state is DONE:
             batch.terminal = event
             owner = None
         else:

@@ -64,7 +64,7 @@ class SocketTransport:
         self._send_timeout = target.timeouts.send
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
-        self._wait_for_bytes = _waiting(sock)
+        self._wait = _waiting(sock)
         # A full read leaves more behind, most of the time: the next one tries before it asks.
         self._full_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
         self._full_read = False
@@ -122,11 +122,15 @@ class SocketTransport:
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
-        data = self._try_read() if self._full_read or (self._tls is not None and self._pending()) else None
-        if data is None:
-            self._wait(timeout)
+        if self._full_read or (self._tls is not None and self._pending()):
             data = self._try_read()
-        return data
+            if data is not None:
+                return data
+        if self._unsent or self._control or self._pong:
+            self._wait_in_debt(timeout)
+        else:
+            self._wait(None if timeout is None else timeout * 1000)
+        return self._try_read()
 
     def _pending(self) -> bool:
         """Whether the TLS layer holds bytes that ``poll`` cannot see."""
@@ -165,17 +169,15 @@ class SocketTransport:
             self.close(1009 if isinstance(end, PayloadTooLarge) else end.close_code)
         return end
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait_in_debt(self, timeout: float | None) -> None:
         """Wait until there is something to read, or room for what the reader still has to say.
 
         While a message is being sent its sender says it, and a socket that is writable for the sender must
         not keep the reader turning.
         """
-        if self._owes() and not self._sending and not self._mute:
-            _poll(self._sock, read=True, write=True, timeout=timeout)
-            self._flush()
-        else:
-            self._wait_for_bytes(timeout)
+        has_more = self._owes() and not self._sending and not self._mute
+        _poll(self._sock, read=True, write=has_more, timeout=timeout)
+        self._flush()
 
     # -- sending: any thread
 
@@ -345,12 +347,12 @@ def _frame(opcode: int, payload: bytes, *, final: bool = True) -> bytearray:
 
 
 def _waiting(sock: socket.socket) -> Callable[[float | None], object]:
-    """A function that waits for bytes so many seconds. It is made once: making it takes as long as a read."""
+    """What waits for bytes so many milliseconds. It is made once: making it takes as long as a read."""
     if not hasattr(select, "poll"):
-        return lambda seconds: select.select([sock], [], [], seconds)
+        return lambda most: select.select([sock], [], [], None if most is None else most / 1000)
     poller = select.poll()
     poller.register(sock, select.POLLIN)
-    return lambda seconds: poller.poll(None if seconds is None else seconds * 1000)
+    return poller.poll
 
 
 def _poll(sock: socket.socket, *, read: bool = False, write: bool = False, timeout: float | None) -> bool:

@@ -151,12 +151,12 @@ class Peer:
 
 
 class Polls:
-    """Counts how often transports ask the system for a socket that is ready."""
+    """Counts how often transports ask the system for a socket that is ready, or for what it has."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         monkeypatch.setattr(ws, "_poll", self._counted(ws._poll))
-        monkeypatch.setattr(SocketTransport, "_wait", self._counted(SocketTransport._wait))
+        monkeypatch.setattr(SocketTransport, "_read", self._counted(SocketTransport._read))
 
     def _counted(self, wait: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*given: Any, **named: Any) -> Any:
