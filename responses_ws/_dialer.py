@@ -67,6 +67,7 @@ class Dialer:
         while not connection.ready:
             try:
                 connection.await_dialing(limit, given_up)
+                _check(limit)
                 self.dial(connection, limit, disconnects, given_up)
             except ConcurrencyError:
                 continue  # another thread was quicker
@@ -81,3 +82,8 @@ class Dialer:
         from responses_ws._transport.ws import SocketTransport
 
         return SocketTransport
+
+
+def _check(limit: Deadline) -> None:
+    if limit.expired:
+        raise ConnectionError(f"could not connect within {limit.seconds:g} seconds")

@@ -249,7 +249,7 @@ def test_disconnect_wakes_those_who_wait_for_a_place(plain: ScriptedServer) -> N
 
 
 def test_the_33rd_name(modelled: ScriptedServer) -> None:
-    """It is refused before it is sent; the known ones and the default lane go on; a new connection takes it."""
+    """It is refused before it is sent; the others go on, and a new connection takes it."""
     with with_lanes(modelled) as ws:
         for number in range(NAMES):
             ask(ws.lane(f"lane-{number}"))
