@@ -79,6 +79,11 @@ class Desk:
         if self.roster.pid != os.getpid():
             self.forget()
 
+    def check_open(self) -> None:
+        """Raises :class:`PoolClosed`."""
+        if not self.is_open:
+            raise PoolClosed("the pool is not open: call open() first, or use `with`")
+
     # -- seats
 
     def ready(self, tenant: str | None) -> bool:
@@ -103,7 +108,7 @@ class Desk:
         what connecting raises.
         """
         self.check_process()
-        self._check_open()
+        self.check_open()
         self._replace_after_nap()
         try:
             while True:
@@ -120,7 +125,7 @@ class Desk:
     def prewarm(self, count: int, tenant: str | None) -> None:
         """Open connections until there are so many, as far as there may be."""
         self.check_process()
-        self._check_open()
+        self.check_open()
         for _ in range(count):
             opener = _Opener()
             member = self.roster.hire(opener, tenant, count)
@@ -149,7 +154,7 @@ class Desk:
         return waiter.seat
 
     def _check_patience(self, patience: Deadline, deadline: Deadline, given_up: Callable[[], bool]) -> None:
-        self._check_open()
+        self.check_open()
         if given_up():
             raise ConnectionError("waiting for a connection was given up")
         if deadline.expired:
@@ -165,10 +170,6 @@ class Desk:
         named = [f"{name}={limit}" for name, limit in limits.items() if limit is not None]
         ages = ", ".join(f"{seconds:.1f}" for seconds in self.roster.ages())
         return ", ".join([*named, f"taken {ages} seconds ago" if ages else "none is taken"])
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise PoolClosed("the pool is not open: call open() first, or use `with`")
 
     def _open_for(
         self, waiter: Waiter, member: Member, deadline: Deadline, given_up: Callable[[], bool]
@@ -187,19 +188,18 @@ class Desk:
         if connection.ready:
             return True
         disconnects = connection.disconnects
+        self.check_open()
         try:
-            self._check_open()
             self.dialer.make_ready(connection, deadline, disconnects, given_up)
-        except ResponsesWSError:
-            if not given_up() and connection.dialing is None:
-                self.roster.drop(member)
+        except ConnectionError:
+            self.check_open()
             raise
         self._nap.begin()
         if member in self.roster.members:
             self.roster.settle()
             return True
         connection.retire("the pool was closed meanwhile")
-        self._check_open()
+        self.check_open()
         return False
 
     def _keep_old(self, tenant: str | None) -> bool:

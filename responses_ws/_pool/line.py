@@ -14,7 +14,7 @@ from responses_ws._line import Compose, Sent
 from responses_ws._pool.member import Seat
 from responses_ws._pool.roster import Waiter
 from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws.errors import ConfigurationError, ConnectionError
+from responses_ws.errors import ConfigurationError, ConnectionError, Delivery
 from responses_ws.messages import Steer
 
 if TYPE_CHECKING:
@@ -67,26 +67,12 @@ class PooledLine:
         """Send a request; see :meth:`Line.send`. Raises :class:`PoolTimeout` and :class:`PoolClosed` too."""
         if self._closed:
             raise ConnectionError("the session is closed")
-        guess = self._expected()
-        message = compose(*guess)  # what cannot be sent is refused before it waits for a seat
-        call, seat = Call(), None
         try:
-            seat = self._take_seat(call, deadline, given_up)
-            call.lane, connection = seat.lane, seat.member.connection
-            place = self._place(seat)
-            connection.open(call, self._desk.settings.timeouts.drain, deadline)
-            here = (seat.member.number, connection.generation, call.number)
-            self._home, self._latest, self._forked, self._running = seat, here, False, call
-            if (place, seat.lane) != guess:
-                message = compose(place, seat.lane)
-            seat.latest = call.number
-            leaving(call)
-            connection.send(call, message, deadline)
-        except BaseException:
-            call.abandoned = True  # at once, for the next interrupt may end what follows
-            self._leave(call, seat)
+            return self._send(compose, deadline, leaving, given_up)
+        except ConnectionError as error:
+            if error.delivery is Delivery.NOT_SENT:
+                self._desk.check_open()  # whoever closes the pool wants no other way either
             raise
-        return Sent(call, here)
 
     def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]:
         """Give the call's running response more input; see :meth:`Line.steer`."""
@@ -128,6 +114,36 @@ class PooledLine:
 
     # -- inside
 
+    def _send(
+        self,
+        compose: Compose,
+        deadline: Deadline,
+        leaving: Callable[[Call], None],
+        given_up: Callable[[], bool],
+    ) -> Sent:
+        guess = self._expected()
+        message = compose(*guess)  # what cannot be sent is refused before it waits for a seat
+        call, seat = Call(), None
+        try:
+            seat = self._take_seat(call, deadline, given_up)
+            call.lane, connection = seat.lane, seat.member.connection
+            place = self._place(seat)
+            connection.open(call, self._desk.settings.timeouts.drain, deadline)
+            here = (seat.member.number, connection.generation, call.number)
+            self._home, self._latest, self._forked, self._running = seat, here, False, call
+            if (place, seat.lane) != guess:
+                message = compose(place, seat.lane)
+            seat.latest = call.number
+            leaving(call)
+            connection.send(call, message, deadline)
+        except BaseException:
+            call.abandoned = True  # at once, for the next interrupt may end what follows
+            if seat is not None:
+                seat.member.connection.leave(call)
+            self._desk.roster.settle()
+            raise
+        return Sent(call, here)
+
     def _take_seat(self, call: Call, deadline: Deadline, given_up: Callable[[], bool]) -> Seat:
         home = self._home
         waiter = Waiter(
@@ -161,9 +177,3 @@ class PooledLine:
         """The place and the lane from which the next request will be sent, if nobody is quicker."""
         home = self._home
         return (None, None) if home is None or self._forked else (self._place(home), home.lane)
-
-    def _leave(self, call: Call, seat: Seat | None) -> None:
-        """The request was not sent: its seat is free again."""
-        if seat is not None:
-            seat.member.connection.leave(call)
-        self._desk.roster.settle()

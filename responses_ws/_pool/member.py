@@ -108,6 +108,10 @@ class Member:
         link = self.connection.link
         return link is not None and link.old
 
+    def succeeds(self, other: Member) -> bool:
+        """Whether it is open in place of the other."""
+        return self.tenant == other.tenant and self.number > other.number and self.connection.ready
+
     def needed(self, now: float) -> None:
         """Somebody takes a seat, or is done with it."""
         self.idle_since = now

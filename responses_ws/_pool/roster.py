@@ -151,12 +151,6 @@ class Roster:
         with self.lock:
             self.waiting = deque(known for known in self.waiting if known() not in (None, waiter))
 
-    def drop(self, member: Member) -> None:
-        """The connection could not be opened: nobody else is sent there."""
-        with self.lock:
-            member.retiring = True
-            self.settle()
-
     def clear(self) -> list[Member]:
         """Take all connections off the list, and tell those who wait to look."""
         with self.lock:
@@ -376,9 +370,7 @@ class Roster:
     def _is_due(self, member: Member, now: float) -> bool:
         if member.busy() or not member.connection.ready:
             return False
-        if member.aged and any(
-            self._takes(other, member.tenant) and other.connection.ready for other in self.members
-        ):
+        if member.aged and any(other.succeeds(member) for other in self.members):
             return True
         max_idle = self._rules.max_idle
         return member.retiring or (max_idle is not None and now - member.idle_since >= max_idle)
