@@ -98,15 +98,22 @@ def _events(
     conversation: AbstractContextManager[Chat], input: Input, heartbeat: float
 ) -> Generator[bytes, None, None]:
     yield COMMENT
+    left = False
     try:
         with conversation as chat:
-            message = yield from _answer(chat, input, heartbeat)
+            try:
+                message = yield from _answer(chat, input, heartbeat)
+            except GeneratorExit:
+                left = True
+                raise
         yield _event("message", _as_data(message))
     except ResponsesWSError as error:
         logger.warning("an answer was not given: %s", type(error).__name__)
-        yield _event("failure", _as_failure(error))
+        if not left:
+            yield _event("failure", _as_failure(error))
     except Exception as error:
-        yield _event("failure", _as_failure(error))
+        if not left:
+            yield _event("failure", _as_failure(error))
         raise
 
 

@@ -12,7 +12,7 @@ from chatting import add, calling, chat
 from eventsource import events, text
 from shell import KEY, SECONDS, answer, created, error_event, join_readers, until
 
-from responses_ws import Chat, ConcurrencyError, ConfigurationError, Retry
+from responses_ws import Chat, ConcurrencyError, ConfigurationError, Retry, StoreError
 from responses_ws.contrib.sse import event_stream
 from responses_ws.testing import Model, ScriptedServer, close, expect, expect_gone, gate, optional, send
 from responses_ws.tools import tool
@@ -159,6 +159,25 @@ def test_a_browser_that_leaves_abandons_the_response(server: ScriptedServer) -> 
         assert left == [[]]
         until(lambda: silent.connections[0].ended)
     join_readers()
+
+
+def test_what_cannot_be_kept_after_a_browser_has_left_is_told_to_nobody(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nobody to tell. The log has it."""
+
+    @contextlib.contextmanager
+    def conversation() -> Iterator[Chat]:
+        try:
+            with chat(server) as talk:
+                yield talk
+        finally:
+            raise StoreError("the disk is full")
+
+    body = event_stream(conversation(), "hi")
+    assert [next(body)[:12] for _ in range(2)] == [b":\n\n", b"event: text\n"]
+    body.close()
+    assert "StoreError" in caplog.text
 
 
 def test_the_conversation_is_left_before_the_message_is_told(server: ScriptedServer) -> None:
