@@ -476,6 +476,8 @@ DATE = "Fri, 20 Nov 2026 10:00:00 GMT"
         ({"retry-after": "Fri, 20 Nov 2026 09:59:59 GMT", "date": DATE}, None),
         ({"retry-after": "Fri, 20 Nov 2026 10:01:30 GMT"}, None),
         ({"retry-after": "Fri, 20 Nov 2026 10:01:30 GMT", "date": "yesterday"}, None),
+        ({"retry-after": f"Fri, 20 Nov {'9' * 30} 10:01:30 GMT", "date": DATE}, None),
+        ({"retry-after": f"Fri, 20 Nov 2026 10:01:30 +{'9' * 20}", "date": DATE}, None),
         ({"retry-after": "-5", "date": DATE}, None),
         ({"retry-after": -5}, None),
         ({"retry-after": "soon"}, None),
