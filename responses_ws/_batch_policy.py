@@ -76,8 +76,7 @@ def _concerns_all(error: ResponsesWSError) -> bool:
         return True
     if not isinstance(error, RateLimitError):
         return False
-    no_quota = error.code in NO_QUOTA or error.type in NO_QUOTA
-    return no_quota or (error.retry_after or 0) > LONGEST_RETRY_AFTER
+    return error.code in NO_QUOTA or error.type in NO_QUOTA
 
 
 def _may_pass(error: ResponsesWSError) -> bool:
@@ -89,9 +88,10 @@ def _may_pass(error: ResponsesWSError) -> bool:
 class Throttle:
     """How many requests may be under way, and from when on. Belongs to one thread.
 
-    After a refusal all wait, for as long as the service says or for a pause that doubles. What was sent
-    before the pause and is refused as well makes it longer at most, for it is the same refusal. Then one goes
-    first, and each answer lets one more join, so that the crowd does not come back at once.
+    After a refusal all wait, for as long as the service says or, where it says nothing or has said too
+    little, for a pause that doubles. What was sent before the pause and is refused as well makes it longer at
+    most, for it is the same refusal. Then one goes first, and each answer lets one more join, so that the
+    crowd does not come back at once.
 
     :param concurrency: requests under way at most.
     :param draw: a random number from 0 to 1.
@@ -122,13 +122,14 @@ class Throttle:
         """The service could not deal with a request.
 
         :param retry_after: seconds that it named.
-        :return: whether it is worth waiting; False after many pauses without an answer.
+        :return: whether it is worth waiting; False after many pauses without an answer, and for a time that
+            is for the caller to wait.
         """
         if sent_at >= self._until:
             self._pauses += 1
         self._window = 1
-        self._until = max(self._until, now + (retry_after or self._pause()))
-        return self._pauses <= MAX_PAUSES
+        self._until = max(self._until, now + self._wait(retry_after or 0.0))
+        return self._pauses <= MAX_PAUSES and (retry_after or 0) <= LONGEST_RETRY_AFTER
 
     def turned_back(self) -> bool:
         """A request found no place on a connection.
@@ -138,6 +139,9 @@ class Throttle:
         self._turned_back += 1
         return self._turned_back <= MAX_PAUSES * self._concurrency
 
-    def _pause(self) -> float:
+    def _wait(self, wanted: float) -> float:
+        """What the service wants; but once that was waited in vain, no less than a pause of our own."""
+        if wanted and self._pauses <= 1:
+            return wanted
         longest = min(FIRST_PAUSE * 2.0 ** (self._pauses - 1), LONGEST_PAUSE)
-        return longest * (1 + self._draw()) / 2
+        return max(wanted, longest * (1 + self._draw()) / 2)

@@ -21,11 +21,11 @@ same file goes on where the last one stopped:
   service could tell. That is ``concurrency`` inputs at most, for each kill.
 
 **One throttle for all.** After a rate limit, and while the service cannot be reached or fails, nothing is
-sent: for as long as the service says (``retry_after``), else for a pause that doubles up to a minute. Then
-one input goes first, and each answer lets one more join. Rate limits do not count as attempts of an input;
-everything else that may pass is tried five times. The run ends, and raises, when all inputs would meet the
-same: a key that is not accepted (401), no quota, a ``retry_after`` of more than 10 minutes, ten pauses
-without an answer.
+sent: for as long as the service says (``retry_after``), or, where it says nothing or that was not enough, for
+a pause that doubles up to a minute. Then one input goes first, and each answer lets one more join. Rate
+limits do not count as attempts of an input; everything else that may pass is tried five times. The run ends,
+and raises, when all inputs would meet the same: a key that is not accepted (401), no quota, a ``retry_after``
+of more than 10 minutes, ten pauses without an answer.
 
 **Ctrl-C** leaves what is under way (see above for what that costs) and keeps what is done. A second one, at
 any moment, loses no result either.

@@ -338,6 +338,7 @@ def test_a_service_that_is_not_there_ends_the_run(out: Path) -> None:
         ({"code": "invalid_api_key", "status": 401}, AuthenticationError),
         ({"code": "insufficient_quota", "status": 429}, RateLimitError),
         ({"code": "rate_limit_exceeded", "status": 429, "headers": {"retry-after": "601"}}, RateLimitError),
+        ({"code": "server_is_overloaded", "status": 503, "headers": {"retry-after": "601"}}, ServerError),
     ],
 )
 def test_what_every_input_would_meet_ends_the_run(out: Path, failure: dict[str, Any], kind: type) -> None:
@@ -386,6 +387,7 @@ def test_after_a_rate_limit_all_wait_and_one_goes_first(out: Path) -> None:
     assert set(desk.asked.values()) == {1}
 
 
+@pytest.mark.usefixtures("quick")
 def test_rate_limits_are_no_attempts_of_an_input(server: ScriptedServer, out: Path) -> None:
     """However often it is the one that meets them."""
     for _ in range(9):

@@ -29,8 +29,6 @@ PART = {"partial": Message(content="Hel")}
     ("error", "verdict"),
     [
         (failure("RateLimitError", **REJECTED), Verdict.LATER),
-        (failure("RateLimitError", **REJECTED, retry_after=600.0), Verdict.LATER),
-        (failure("RateLimitError", **REJECTED, retry_after=601.0), Verdict.STOP),
         (failure("RateLimitError", **REJECTED, code="insufficient_quota"), Verdict.STOP),
         (failure("RateLimitError", **STARTED), Verdict.LATER),
         (failure("RateLimitError", **STARTED, **PART), Verdict.LOST),
@@ -130,10 +128,29 @@ def test_pauses_of_our_own_double_up_to_a_minute() -> None:
     assert pauses(Throttle(4, draw=lambda: 0.0), 3) == [0.5, 1, 2]
 
 
+def test_a_wait_that_was_too_short_is_not_the_next_one() -> None:
+    """Services name milliseconds when others have their share; ten of those are over at once."""
+    throttle = Throttle(4, draw=lambda: 1.0)
+    now, found = 0.0, []
+    for _ in range(4):
+        throttle.refused(now, 0.02, now)
+        found.append(throttle.pause(now))
+        now += found[-1]
+    assert found == pytest.approx([0.02, 2, 4, 8])
+    throttle.refused(now, 30.0, now)
+    assert throttle.pause(now) == pytest.approx(30)
+
+
+def test_a_wait_for_the_caller_is_not_waited() -> None:
+    """He may have better to do."""
+    assert Throttle(4).refused(LONG_AGO, 600.0, 0.0)
+    assert not Throttle(4).refused(LONG_AGO, 601.0, 0.0)
+
+
 def test_after_many_pauses_without_an_answer_there_is_no_hope() -> None:
     """An answer brings it back."""
     throttle = Throttle(4)
-    sent = [float(number) for number in range(0, 10 * MAX_PAUSES + 10, 10)]
+    sent = [100.0 * number for number in range(MAX_PAUSES + 1)]
     assert [throttle.refused(now, 5.0, now) for now in sent] == [True] * MAX_PAUSES + [False]
     throttle.answered()
     assert throttle.refused(2 * sent[-1], 5.0, 2 * sent[-1])
