@@ -25,6 +25,7 @@ import large
 import latency
 import loop
 import many
+import parallel
 import scale
 import turn
 from bars import judge, load
@@ -48,6 +49,7 @@ MEASURES = {
         many.MEASURE,
         idle.MEASURE,
         scale.MEASURE,
+        parallel.MEASURE,
     )
 }
 

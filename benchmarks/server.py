@@ -6,6 +6,7 @@ A request's ``metadata`` says what to answer with, see :class:`turns.Turn`::
     {"events": "400", "rate": "200"}      200 a second, each delta's text being the time of its sending
     {"calls": "20"}                       a call of a function, and after 20 of them text
     {"size": "1048576", "fragment": "1024"}    one message of 1 MiB in frames of 1 KiB
+    {"events": "1", "delay": "50"}        after 50 ms, whatever else is running on other lanes
 
 That time is ``time.monotonic_ns()``, one clock for all processes of a machine, in 20 digits.
 """
@@ -13,6 +14,7 @@ That time is ``time.monotonic_ns()``, one clock for all processes of a machine, 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import json
 import multiprocessing
@@ -21,7 +23,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 from turns import (
@@ -31,6 +33,7 @@ from turns import (
     chunk,
     closing,
     delta,
+    encode_lane,
     encode_lanes,
     encode_turn,
     event_text,
@@ -98,13 +101,38 @@ def serve_websocket(wire: Wire) -> None:
     for ordinal in itertools.count():
         request = wire.message()
         turn = turn_of(request)
-        if turn.rate:
+        if turn.delay:
+            serve_in_time(wire, request)
+        elif turn.rate:
             send_paced(wire, turn, ordinal)
         elif turn.lanes:
             requests = [request, *(wire.message() for _ in range(turn.lanes - 1))]
             wire.send_large(encode_lanes(turn, tuple(map(stream_of, requests)), ordinal))
         else:
             wire.send_large(script.answer(turn, ordinal))
+
+
+def serve_in_time(wire: Wire, request: bytes) -> None:
+    """Answer this request and those that follow, each in its own time."""
+    due: list[tuple[float, int, bytes]] = []
+    numbers = itertools.count()
+    for ordinal in itertools.count():
+        for moment, encoded in schedule(request, ordinal):
+            heapq.heappush(due, (moment, next(numbers), encoded))
+        while due and not wire.readable(due[0][0] - time.monotonic()):
+            wire.send(heapq.heappop(due)[2])
+        request = wire.message()
+
+
+def schedule(request: bytes, ordinal: int) -> Iterator[tuple[float, bytes]]:
+    """When to send what: the whole answer at once, or with a rate each event after the other."""
+    turn = turn_of(request)
+    frames = encode_lane(turn, stream_of(request), ordinal)
+    start = time.monotonic() + turn.delay / 1e3
+    if turn.rate:
+        yield from ((start + index / turn.rate, frame) for index, frame in enumerate(frames))
+    else:
+        yield start, b"".join(frames)
 
 
 def serve_http(wire: Wire, head: bytes) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "chunk",
     "closing",
     "delta",
+    "encode_lane",
     "encode_lanes",
     "encode_turn",
     "event_text",
@@ -53,6 +54,7 @@ class Turn:
     :ivar size: bytes of text that ``response.completed`` carries and nothing else does.
     :ivar fragment: bytes of each frame of that message; 0 for one frame.
     :ivar lanes: how many requests there are on this connection, on a lane each; they are answered together.
+    :ivar delay: milliseconds until the answer, which no other answer of the connection holds up; on a lane.
     """
 
     events: int = 0
@@ -61,6 +63,7 @@ class Turn:
     size: int = 0
     fragment: int = 0
     lanes: int = 0
+    delay: int = 0
 
     @classmethod
     def of(cls, metadata: dict[str, str]) -> Turn:
@@ -102,14 +105,14 @@ def _encode_template(turn: Turn, http: bool) -> bytes:
 @functools.cache
 def encode_lanes(turn: Turn, streams: tuple[str, ...], ordinal: int) -> bytes:
     """The same turn on several lanes, event by event in turn."""
-    lanes = [
-        [
-            with_ids(payload, ordinal * 100 + number)[:-1] + b',"stream_id":"%b"}' % stream.encode()
-            for payload in _payloads(turn)
-        ]
-        for number, stream in enumerate(streams)
-    ]
-    return b"".join(server_frame(payload) for row in zip(*lanes, strict=True) for payload in row)
+    lanes = [encode_lane(turn, stream, ordinal * 100 + number) for number, stream in enumerate(streams)]
+    return b"".join(frame for row in zip(*lanes, strict=True) for frame in row)
+
+
+def encode_lane(turn: Turn, stream: str, ordinal: int) -> list[bytes]:
+    """A turn on a lane, event by event."""
+    name = b',"stream_id":"%b"}' % stream.encode()
+    return [server_frame(with_ids(payload, ordinal)[:-1] + name) for payload in _payloads(turn)]
 
 
 def event_text(payload: bytes) -> bytes:

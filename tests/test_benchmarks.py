@@ -30,6 +30,7 @@ import loop  # noqa: E402
 import loops  # noqa: E402
 import many  # noqa: E402
 import page  # noqa: E402
+import parallel  # noqa: E402
 import raw  # noqa: E402
 import run  # noqa: E402
 import scale  # noqa: E402
@@ -307,6 +308,8 @@ def test_many_connections_and_lanes(server):
     for name in available_lanes():
         if name in OWN:
             assert scale.lanes(name, server, 2, 20).keys() == {"rate", "cpu", "cores"}
+            assert parallel.throughput(name, server, 2, 2).keys() == {"rate"}
+            assert parallel.stalled(name, server, 0.2).keys() == {"p99", "added"}
 
 
 @SECURE

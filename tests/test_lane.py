@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import heapq
+import itertools
 import logging
 import pickle
+import statistics
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -161,6 +165,83 @@ def test_many_threads_on_few_places() -> None:
             task.join(60)
             task.result()
         assert len(server.connections) == 1
+
+
+def in_time(connection: Connection) -> None:
+    """A service that takes 50 ms for each answer, whatever else is running. To ``long`` it says a thousand
+    things, 5 ms apart."""
+    due: list[tuple[float, int, Event]] = []
+    numbers = itertools.count()
+    while True:
+        left = due[0][0] - time.monotonic() if due else None
+        if not connection.wait(lambda: bool(connection._inbox.messages), left and max(0.0, left)):
+            connection.send(heapq.heappop(due)[2])
+            continue
+        request = connection.receive()
+        is_long = request["input"] == "long"
+        moment, pause = time.monotonic() + DELAY, LONG_PAUSE if is_long else 0.0
+        for event in on(
+            request["stream_id"], *answer(f"r{next(numbers)}", *["piece "] * (1000 if is_long else 1))
+        ):
+            heapq.heappush(due, (moment, next(numbers), event))
+            moment += pause
+
+
+DELAY = 0.05
+LONG_PAUSE = 0.005
+
+
+def ask_until(lane: Lane, end: float) -> list[float]:
+    """Seconds that each answer took beyond the server's time."""
+    late = []
+    while (start := time.monotonic()) < end:
+        assert ask(lane, previous_response_id=None) == "piece "
+        late.append(time.monotonic() - start - DELAY)
+    return late
+
+
+@pytest.mark.slow
+def test_16_lanes_are_8_times_as_fast_as_one(plain: ScriptedServer) -> None:
+    """With 50 ms for an answer, of which there is nothing to do for 49."""
+    plain.connection(optional(run(in_time)))
+    with with_lanes(plain) as ws:
+        rates = []
+        for count in (1, IN_FLIGHT):
+            end = time.monotonic() + 2
+            tasks = [Task(ask_until, ws.lane(f"lane-{number}"), end) for number in range(count)]
+            rates.append(sum(len(task.result()) for task in tasks) / 2)
+    assert len(plain.connections) == 1
+    assert rates[1] >= 8 * rates[0]
+
+
+@pytest.mark.slow
+def test_a_consumer_who_sleeps_costs_the_others_nothing(plain: ScriptedServer) -> None:
+    """For ten seconds nobody takes what comes on one lane; it is all there when he wakes up.
+
+    ``benchmarks/parallel.py`` holds the 5 ms to which ten times as much is allowed here.
+    """
+    plain.connection(optional(run(in_time)))
+
+    def beside(sleeps: bool) -> float:
+        stream = ws.lane("long").stream(model="m", input="long", previous_response_id=None)
+        pieces = stream.text
+        assert next(pieces) == "piece "
+        seconds = 10 if sleeps else 3
+        tasks = [
+            Task(ask_until, ws.lane(f"lane-{number}"), time.monotonic() + seconds)
+            for number in range(IN_FLIGHT - 1)
+        ]
+        read = 0 if sleeps else sum(1 for _ in pieces)
+        for task in tasks:
+            task.join(seconds + SECONDS)
+        late = [value for task in tasks for value in task.result()]
+        assert read + sum(1 for _ in pieces) == 999
+        return statistics.quantiles(late, n=100, method="inclusive")[98]
+
+    with with_lanes(plain) as ws:
+        assert ask(ws.lane("lane-0")) == "piece "
+        usual = beside(sleeps=False)
+        assert beside(sleeps=True) - usual < 10 * 0.005
 
 
 # -- 16 in flight

@@ -152,6 +152,7 @@ SAID = {
     "The same over HTTP": ["You said: What is my name?. Before that: My name is Ada..completed\n"],
     "A history of your own": ["You said: What is my name?. Before that: My name is Ada.."],
     "Errors": [""],
+    "Lanes": [""],
     "A pool": ["You said: What is my name?. Before that: My name is Barbara..\n"],
 }
 """What the examples print with the scripted model, block by block of a section."""
@@ -216,6 +217,18 @@ def test_the_steering_example_steers(service: ScriptedServer, capsys: pytest.Cap
     exec(compile(example("Steering").text, "README.rst", "exec", dont_inherit=True), scope)  # noqa: S102
     scope["write"](Endpoint(f"{service.url}/responses", steering=True))
     assert capsys.readouterr().out == "HelThere was\n committed There was\n"
+
+
+def test_the_lanes_example_translates(service: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three questions on three lanes of one connection."""
+    scope: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(example("Lanes").text, "README.rst", "exec", dont_inherit=True), scope)  # noqa: S102
+    scope["translate"](Endpoint(f"{service.url}/responses", max_in_flight=16, max_lanes=32))
+    languages = ["Norwegian", "Danish", "Swedish"]
+    said = [f"You said: Hello in {language}?." for language in languages]
+    assert capsys.readouterr().out.splitlines() == said
+    assert {request["stream_id"] for request in service.requests} == set(languages)
+    assert len(service.connections) == 1
 
 
 def test_the_web_example_streams(
