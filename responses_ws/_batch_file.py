@@ -72,11 +72,12 @@ class ResultsFile:
     The lock belongs to the open file: it ends with the process, however that ends.
 
     :raises ConcurrencyError: another run writes to it.
-    :raises ConfigurationError: it holds something else than results.
+    :raises ConfigurationError: it is no file, or holds something else than results.
     :raises OSError: it cannot be opened or written.
     """
 
     def __init__(self, path: Path) -> None:
+        _check_file(path)
         self._path = path
         existed = path.exists()
         self._lock = threading.Lock()
@@ -154,9 +155,10 @@ class ResultsFile:
 def read(path: Path) -> Iterator[Result]:
     """The results in a file, one for each input, in the order in which they came. A torn last line is none.
 
-    :raises ConfigurationError: it holds something else than results.
+    :raises ConfigurationError: it is no file, or holds something else than results.
     :raises OSError: it cannot be read.
     """
+    _check_file(path)
     with path.open("rb") as lines:
         entries = _scan(lines, path).entries
     yield from read_at(path, sorted(entry.offset for entry in entries.values()))
@@ -171,6 +173,12 @@ def read_at(path: Path, offsets: Iterable[int]) -> Iterator[Result]:
             if line is None:
                 raise ConfigurationError(f"out: {path} was changed by somebody else")
             yield line.result
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what keeps no lines. To read a pipe to its end could take for ever."""
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"out: {path} is no file")
 
 
 def _scan(lines: Iterable[bytes], path: Path) -> Scan:

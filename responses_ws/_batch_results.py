@@ -75,9 +75,12 @@ def decode(line: bytes) -> Line | None:
     message, error = found.get("message"), found.get("error")
     if custom_id is None or digest is None or isinstance(message, dict) == isinstance(error, dict):
         return None
-    if isinstance(message, dict):
-        return Line(Result(custom_id, message=_message(message)), digest)
-    return Line(Result(custom_id, error=_error(mapping(error))), digest)
+    try:
+        if isinstance(message, dict):
+            return Line(Result(custom_id, message=_message(message)), digest)
+        return Line(Result(custom_id, error=_error(mapping(error))), digest)
+    except (TypeError, ValueError):  # fields of other kinds
+        return None
 
 
 def is_json(line: bytes) -> bool:

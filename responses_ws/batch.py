@@ -48,6 +48,7 @@ from responses_ws._batch_results import Result
 from responses_ws._batch_run import Run
 from responses_ws._batch_worker import workers
 from responses_ws._core.options import check_callable, check_method
+from responses_ws._paths import check_path
 from responses_ws.errors import ConfigurationError
 from responses_ws.pool import ConnectionPool
 
@@ -87,10 +88,10 @@ def read(out: str | os.PathLike[str]) -> Iterator[Result]:
 
     May be called while a run writes to it.
 
-    :raises ConfigurationError: the file holds something else.
+    :raises ConfigurationError: it is no path, no file (a directory, a pipe), or holds something else.
     :raises OSError: it cannot be read.
     """
-    return read_results(Path(out))
+    return read_results(Path(check_path("out", out)))
 
 
 def run(
@@ -141,10 +142,10 @@ def run(
         itself: there the run goes on, and an input that several of them died of is a failure
         (:class:`ConnectionLost`).
     """
+    path = Path(check_path("out", out))
     _check(pool, concurrency, executor, rerun)
     fields = extra if model is None else {"model": model, **extra}
     inputs = read_inputs(requests, fields)
-    path = Path(out)
     file = ResultsFile(path)
     try:
         wanted = _to_ask(inputs, file, rerun)

@@ -150,6 +150,13 @@ def test_an_id_that_was_answered_may_not_ask_something_else(
         ({"concurrency": 0}, "concurrency must be a whole number of at least 1, not 0"),
         ({"concurrency": True}, "concurrency must be"),
         ({"concurrency": 2.0}, "concurrency must be"),
+        ({"out": None}, "out must be a str or a path, not NoneType"),
+        ({"out": b"x"}, "out must be a str or a path, not bytes"),
+        ({"out": ""}, "out must name a file"),
+        ({"out": "a\0b"}, "out must name a file"),
+        ({"out": "\ud800"}, "out must name a file"),
+        ({"out": "."}, "out: . is no file"),
+        ({"out": os.devnull}, f"out: {os.devnull} is no file"),
         ({"rerun": "some"}, "rerun must be 'unpaid' or 'all', not 'some'"),
         ({"executor": 3}, r"executor must have a method submit\(\)"),
         ({"pool": 3}, "pool must be"),
@@ -161,7 +168,7 @@ def test_a_bad_option_is_refused_by_name(
 ) -> None:
     """Before anything is asked."""
     with pytest.raises(ConfigurationError, match=complaint):
-        run(server, out, ["a"], **options)
+        run(server, requests=["a"], **{"out": out, **options})
     assert model_of(server).creates == 0
 
 

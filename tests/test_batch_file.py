@@ -233,7 +233,16 @@ def test_what_a_power_cut_leaves_is_cut_off(out: Path, garbage: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Dear diary\n", '{"custom_id": 3}\n', '{"custom_id": "a", "body": {}}\nx\n', "[1]\n", '{"other": 1'],
+    [
+        "Dear diary\n",
+        '{"custom_id": 3}\n',
+        '{"custom_id": "a", "body": {}}\nx\n',
+        "[1]\n",
+        '{"other": 1',
+        '{"custom_id": "a", "digest": "d", "message": {"tool_calls": {"call_1": 3}}}\n',
+        '{"custom_id": "a", "digest": "d", "error": {"class": "ServerError", "headers": 3}}\n',
+        '{"custom_id": "a", "digest": "d", "error": {"partial": {"tool_calls": {"call_1": [[]]}}}}\n',
+    ],
 )
 def test_a_file_of_somebody_else_is_left_alone(out: Path, text: str) -> None:
     """Nothing is cut off from it."""
@@ -398,6 +407,14 @@ def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
     """The error names it."""
     with pytest.raises(FileNotFoundError, match=r"nowhere/results\.jsonl"):
         ResultsFile(tmp_path / "nowhere" / "results.jsonl")
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """What was written to it could not be read again, and reading it would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    for use in (ResultsFile, lambda path: list(batch.read(path))):
+        with pytest.raises(ConfigurationError, match=r"out: .*/pipe is no file"):
+            use(tmp_path / "pipe")
 
 
 class Syncs:

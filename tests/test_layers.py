@@ -28,6 +28,7 @@ LEVELS = {
     f"{PACKAGE}._call": 3,
     f"{PACKAGE}._http_call": 3,
     f"{PACKAGE}._http_line": 3,
+    f"{PACKAGE}._paths": 3,
     f"{PACKAGE}._process": 3,
     f"{PACKAGE}._settings": 3,
     f"{PACKAGE}._stored_responses": 3,

@@ -330,6 +330,7 @@ def test_what_cannot_work_is_named(store, use, fault):
         (lambda: SQLiteStore(""), "path must name a file"),
         (lambda: SQLiteStore(":memory:"), "path must name a file"),
         (lambda: SQLiteStore("a\0b"), "path must name a file"),
+        (lambda: SQLiteStore("\ud800"), "path must name a file"),
         (lambda: SQLiteStore(7), "path must be a str or a path, not int"),
         (lambda: SQLiteStore(b"chats.db"), "path must be a str or a path, not bytes"),
         (lambda: RedisStore("http://:secret@x"), "server must be a client of redis-py, or a URL"),

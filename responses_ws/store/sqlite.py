@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from responses_ws._call import wait_for
+from responses_ws._paths import check_path
 from responses_ws._transport import clock
 from responses_ws._transport.deadline import Deadline
 from responses_ws.errors import ConfigurationError, StoreError
@@ -74,11 +75,8 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        given: object = path  # whatever the annotation says
-        name = os.fspath(given) if isinstance(given, (str, os.PathLike)) else given
-        if not isinstance(name, str):
-            raise ConfigurationError(f"path must be a str or a path, not {type(path).__name__}")
-        if not name or name == ":memory:" or "\0" in name:
+        name = check_path("path", path)
+        if name == ":memory:":
             raise ConfigurationError("path must name a file; what is in memory, no other process can read")
         self._path = os.path.abspath(name)  # a daemon changes its directory
         _forks.watch()
