@@ -44,6 +44,8 @@ __all__ = ["Connection"]
 logger = logging.getLogger("responses_ws")
 
 AGED = "the connection reached its age"
+LOST = "the connection was lost before the request was sent"
+BROKEN_OFF = "the sending of a request was interrupted"
 NO_LANES = "%s has no lanes, or does not name them in its events: one response runs at a time"
 
 
@@ -162,16 +164,28 @@ class Connection(Linked):
     def _begin_sending(self, call: Call, deadline: Deadline) -> tuple[Link, Transport]:
         """One message leaves at a time. Who waits for that has sent nothing, and leaves without a trace."""
         while True:
+            given_up = self.link
+            if given_up is not None and given_up.aborted:
+                # By another thread, which is not done with it, or was interrupted.
+                self._give_up(given_up, ConnectionLost(LOST))
             with self.lock:
                 link = self.link
                 if link is None or link.transport is None or not call.admitted:
-                    raise ConnectionLost("the connection was lost before the request was sent")
+                    raise ConnectionLost(LOST)
                 call.link = link
                 if self.lanes.send(call):
                     return link, link.transport
             if deadline.expired:
                 raise overdue(deadline)
-            wait_for(call.queue, deadline.remaining(SLICE_SECONDS))
+            if wait_for(call.queue, deadline.remaining(SLICE_SECONDS)) is None:
+                self._end_stuck(link, link.transport)
+
+    def _end_stuck(self, link: Link, transport: Transport) -> None:
+        """Give the link up when an interrupt has kept its sender from doing that."""
+        with self.lock:
+            left = any(call.abandoned for call in self.lanes.running() if call.state is State.SENDING)
+        if left and not transport.sending:
+            self._give_up(link, ConnectionLost(BROKEN_OFF))
 
     def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
         """The connection broke under the request. What the server said before that is the better reason."""
@@ -223,7 +237,7 @@ class Connection(Linked):
         call.abandon()
         if call.state is State.SENDING and call.link is not None:
             # Half a message may be out, and whatever followed would be swallowed by it.
-            self._give_up(call.link, ConnectionLost("the sending of a request was interrupted"))
+            self._give_up(call.link, ConnectionLost(BROKEN_OFF))
         with self.lock:
             self.lanes.release(call)
             ready = self._take_ready()

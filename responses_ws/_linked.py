@@ -114,7 +114,8 @@ class Linked(ABC):
             before = self.link
             if before is not None and self.opened:
                 return before
-            if self.dialing is not None:
+            # One that was given up comes to nothing, though an interrupt may have kept it from saying so.
+            if self.dialing is not None and not self.dialing.aborted:
                 raise ConcurrencyError("another thread is connecting")
             if self.disconnects != disconnects:
                 raise ConnectionError("connecting was given up")
@@ -156,7 +157,7 @@ class Linked(ABC):
             if link is None:
                 return
             self._callers.append(caller)
-        while self.dialing is link:
+        while self.dialing is link and not link.aborted:
             if deadline.expired:
                 raise ConnectionError(f"could not connect within {deadline.seconds or 0:g} seconds")
             if given_up is not None and given_up():

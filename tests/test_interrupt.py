@@ -22,6 +22,7 @@ from shell import Task, answer, ask, completed, created, delta, wait_until_in, w
 from responses_ws import (
     ConnectionError,
     ConnectionLost,
+    Endpoint,
     Limits,
     ResponsesWSError,
     Timeouts,
@@ -459,7 +460,8 @@ def play(transport: ScriptedTransport) -> None:
 
     def reply(request: dict[str, Any]) -> None:
         text = request["input"]
-        transport.deliver(*answer(f"resp_{text}", text))
+        lane = {"stream_id": request["stream_id"]} if "stream_id" in request else {}
+        transport.deliver(*({**event, **lane} for event in answer(f"resp_{text}", text)))
 
     transport.on_send = reply
 
@@ -493,6 +495,21 @@ def stuck(ws: WebSocket, connector: ScriptedConnector) -> None:
     ask(ws, "two")
 
 
+def on_lanes(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """Several lanes, of which one is left, and one left for ever."""
+    ws.connect()
+    a, b = ws.lane("a"), ws.lane("b")
+    a.create_response(model="m", input="one", store=False)
+    for _ in b.stream(model="m", input="two", previous_response_id=a.last_response_id):
+        break
+    a.create_response(model="m", input="three")
+    b.warmup(model="m", input="four")
+    connector.transports[-1].on_send = None
+    a.stream(model="m", input="five").close()
+    a.create_response(model="m", input="six")
+    ws.disconnect()
+
+
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in vain is not waited for long."""
@@ -519,9 +536,8 @@ class Led:
     ) -> None:
         self.connector = ScriptedConnector(play)
         timeouts = Timeouts(drain=0.001, close=0.000001)
-        self.ws = WebSocket(
-            "any", api_base="ws://localhost/v1", client_class=self.connector, timeouts=timeouts
-        )
+        endpoint = Endpoint("ws://localhost/v1/responses", max_in_flight=2, max_lanes=3)
+        self.ws = WebSocket("any", endpoint=endpoint, client_class=self.connector, timeouts=timeouts)
         self.kind: type[BaseException] | None = None
         at_step = AtStep(step, by(self.ws), again)
         Task(self._lead, life, at_step).result()
@@ -549,9 +565,11 @@ class Led:
     def _use(self) -> None:
         with self.ws:
             assert ask(self.ws, "after") == "after"
+            for name in ("a", "b", "c"):
+                assert self.ws.lane(name).create_response(model="m", input=name).content == name
 
 
-LIVES = [healthy, lost, stuck]
+LIVES = [healthy, lost, stuck, on_lanes]
 
 
 @pytest.mark.usefixtures("hasty")
