@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,9 +16,18 @@ from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import Usage
 
-__all__ = ["ChatState"]
+__all__ = ["ChatState", "ledger_of", "reading"]
 
 VERSION = 1
+
+
+@contextlib.contextmanager
+def _reading_depths() -> Iterator[None]:
+    """JSON may be nested deeper than Python can copy."""
+    try:
+        yield
+    except RecursionError:
+        raise ConfigurationError("data is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,13 @@ class ChatState:
         }
 
     @classmethod
+    @_reading_depths()
     def from_dict(cls, data: Mapping[str, Any], tools: Iterable[AnyTool], schema: Any) -> ChatState:
         """What :meth:`to_dict` gave, with its functions and its schema given again.
 
         Raises :class:`ConfigurationError` naming what is missing, or what cannot be read.
         """
-        _check_version(data)
+        ledger = ledger_of(data)
         name = text(data.get("schema"))
         if schema is None and name is not None:
             raise ConfigurationError(f"schema: the stored chat has {name!r}; give it again")
@@ -73,7 +84,23 @@ class ChatState:
         )
         usage = {name: count(value) for name, value in _known(Usage, mapping(data.get("usage"))).items()}
         answers = copy.deepcopy(mappings(data.get("answers")))
-        return cls(options, Ledger.from_dict(mapping(data.get("ledger"))), answers, Usage(**usage))
+        return cls(options, ledger, answers, Usage(**usage))
+
+
+@_reading_depths()
+def ledger_of(data: Mapping[str, Any]) -> Ledger:
+    """The history in what :meth:`ChatState.to_dict` gave. Raises :class:`ConfigurationError`."""
+    _check_version(data)
+    return Ledger.from_dict(mapping(data.get("ledger")))
+
+
+@contextlib.contextmanager
+def reading(key: str) -> Iterator[None]:
+    """What is wrong with what is read is told with the key that it is stored under."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the stored conversation {key!r}: {error.message}") from None
 
 
 def _check_version(data: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_options import Approve, ChatOptions
 from responses_ws._chat_session import session_for
-from responses_ws._chat_state import ChatState
+from responses_ws._chat_state import ChatState, reading
 from responses_ws._conversation import Conversation
 from responses_ws._core.options import check_callable
 from responses_ws._settings import Credentials, given_credentials
@@ -123,10 +123,8 @@ class Portable:
         stored = _checked(store).load(key)
         if stored is None:
             raise KeyError(key)
-        try:
+        with reading(key):
             state = ChatState.from_dict(stored.data, tools, schema)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"the stored conversation {key!r}: {error.message}") from None
         chat = cls._of(state, credentials, **options)
         chat._versions[store, key] = stored.version
         return chat

@@ -236,6 +236,13 @@ def stored(**changes: Any) -> dict[str, Any]:
     return {**Chat("m", tools=[add], api_key=KEY).to_dict(), **changes}
 
 
+def deep(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 SAID = [{"role": "user", "content": PROMPT}]
 HOSTILE = [
     ({"version": 2, "novel": PROMPT}, "has version 2, and this release of responses_ws reads up to 1"),
@@ -260,6 +267,8 @@ HOSTILE = [
     ({"schema": "Weather"}, "schema: the stored chat has 'Weather'; give it again"),
     ({"params": {"model": PROMPT}}, "model is no parameter"),
     ({"params": {"input": PROMPT}}, "input is no parameter"),
+    ({"params": {"metadata": deep(700)}}, "nested too deep"),
+    ({"ledger": {"items": [{"type": "x", "deep": deep(700)}]}}, "nested too deep"),
     ({"tools": [{"function": "subtract", "label": "function subtract"}]}, "lacks the function 'subtract'"),
     ({"tools": [{"confidential": "mcp files"}]}, "tools lacks 'mcp files'"),
     ({"tools": [{"function": {"a": PROMPT}}]}, "tools of the stored chat"),

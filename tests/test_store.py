@@ -21,6 +21,7 @@ from responses_ws import ConcurrencyError, ConfigurationError, StoreError
 from responses_ws import store as stores
 from responses_ws.store import RedisStore, SQLiteStore, Store, Stored
 from responses_ws.store import sqlite as sqlite_module
+from responses_ws.store.base import lease
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -70,7 +71,7 @@ def test_what_was_saved_is_loaded(store, data):
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "a:b", "chat:a", "lock:a", "\u00e5 b/c?*[x]\n", "'; --", "k" * 2000, " "]
+    "key", ["a", "a:b", "chat:a", "lock:a", "\u00e5 b/c?*[x]\n", "'; --", "k" * 2000, " ", "\0"]
 )
 def test_keys_are_told_apart(store, key):
     """Whatever they are made of."""
@@ -274,6 +275,30 @@ def test_the_lock_of_a_killed_process_ends(place, store):
         pass
 
 
+class Interrupted:
+    """The leases of a store whose answers come too late: Ctrl-C, or a greenlet that is ended."""
+
+    def __init__(self, store: Any, verb: str) -> None:
+        self.take, self.give_back = store.take, store.give_back
+        self._verb, self._real = verb, getattr(store, verb)
+        setattr(self, verb, self._interrupted)
+
+    def _interrupted(self, *args: Any) -> bool:
+        setattr(self, self._verb, self._real)
+        if self._verb == "take":
+            self._real(*args)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("verb", ["take", "give_back"])
+def test_an_interrupt_leaves_no_lock(store, verb):
+    """Neither when it was just taken nor when it was about to be given back."""
+    with pytest.raises(KeyboardInterrupt), lease(Interrupted(store, verb), "ada", 100.0, 0):
+        pass
+    with store.lock("ada", timeout=0):
+        pass
+
+
 def test_no_two_are_in_the_lock_at_once(store):
     """Many threads, each with its turn."""
     inside = []
@@ -336,7 +361,9 @@ def test_what_cannot_work_is_named(store, use, fault):
         (lambda: RedisStore("http://:secret@x"), "server must be a client of redis-py, or a URL"),
         (lambda: RedisStore("redis://:secret@x:port"), "server is a URL that redis-py cannot read"),
         (lambda: RedisStore(None), "server must be a URL or a client of redis-py, not NoneType"),
+        (lambda: RedisStore("redis://:secret@x?foo=1"), "server is a URL that redis-py cannot read"),
         (lambda: RedisStore("redis://x", prefix=7), "prefix must be a str"),
+        (lambda: RedisStore("redis://x", prefix="\ud800"), "prefix must be a str that can be encoded"),
         (lambda: RedisStore("redis://x", expiry=0), "expiry must be a positive number"),
     ],
 )
@@ -381,6 +408,7 @@ DAMAGED = "the stored conversation 'ada' is damaged, or no conversation"
         (PROMPT, "{}"),
         ("", "{}"),
         ("1.5", "{}"),
+        ("9" * 5000, "{}"),
     ],
 )
 def test_a_damaged_value_is_told_by_its_key(place, store, version, data):
@@ -472,6 +500,18 @@ def test_nothing_stays_open(tmp_path):
             assert sorted(path.name for path in tmp_path.iterdir()) == ["chats.db"]
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, monkeypatch):
+    """Others wait meanwhile. Waiting helps when another process is at it, and only then."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "app.db")) as other:
+        other.execute("CREATE TABLE users (name TEXT)")
+    store = SQLiteStore(tmp_path / "app.db")
+    address = f"file:{tmp_path}/app.db?mode=ro"
+    monkeypatch.setattr(store, "_connect", lambda: sqlite3.connect(address, uri=True, isolation_level=None))
+    monkeypatch.setattr(sqlite_module, "wait_for", None)
+    with pytest.raises(StoreError, match="readonly"):
+        store.load("ada")
 
 
 def test_the_file_is_where_it_was_when_the_store_was_made(tmp_path, monkeypatch):
@@ -653,9 +693,10 @@ def test_a_client_of_the_program_stays_open(redis_server, decode):
         with RedisStore(client, prefix="p:") as store:
             version = store.save("ada", {"text": "\u00e5"}, None)
             assert store.load("ada") == Stored({"text": "\u00e5"}, version)
-            client.hset("p:chat:bob", mapping={"version": 1, "data": b'{"a": "\xff"}'})
-            with pytest.raises(ConfigurationError, match="'bob' is damaged"):
-                store.load("bob")
+            for damaged in ({"version": 1, "data": b'{"a": "\xff"}'}, {"version": "\u00b2", "data": "{}"}):
+                client.hset("p:chat:bob", mapping=damaged)
+                with pytest.raises(ConfigurationError, match="'bob' is damaged"):
+                    store.load("bob")
         assert client.ping()
         assert store == RedisStore(client, prefix="p:")
         assert store != RedisStore(client, prefix="q:")

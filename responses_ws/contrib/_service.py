@@ -7,8 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.continuation import Ledger
-from responses_ws._core.fields import mapping
+from responses_ws._chat_state import ledger_of, reading
 from responses_ws._core.transcript import messages_of
 from responses_ws.chat import Chat
 from responses_ws.errors import ConfigurationError
@@ -112,11 +111,13 @@ class Service:
         """What was said in the conversation that the store has under a key, oldest first.
 
         It is not locked: what runs at the moment is not in it. Empty when there is no such conversation.
+        Raises :class:`ConfigurationError` when it cannot be read.
         """
         stored = store.load(key)
         if stored is None:
             return []
-        return messages_of(Ledger.from_dict(mapping(stored.data.get("ledger"))).items)
+        with reading(key):
+            return messages_of(ledger_of(stored.data).items)
 
     def close(self) -> None:
         """Close the pool of this process, if there is one; the next use makes another one."""

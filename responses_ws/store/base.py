@@ -23,6 +23,7 @@ __all__ = [
     "Leases",
     "Store",
     "Stored",
+    "check_encodable",
     "check_key",
     "conflict",
     "damaged",
@@ -125,7 +126,8 @@ def lease(leases: Leases, key: str, seconds: float, timeout: float | None) -> Ab
 @contextmanager
 def _held(leases: Leases, key: str, seconds: float, deadline: Deadline) -> Iterator[None]:
     token, pid = os.urandom(16).hex(), os.getpid()
-    _take(leases, key, token, seconds, deadline)
+    with _freed_when_interrupted(leases, key, token):
+        _take(leases, key, token, seconds, deadline)
     try:
         yield
     except BaseException:
@@ -134,7 +136,9 @@ def _held(leases: Leases, key: str, seconds: float, deadline: Deadline) -> Itera
         raise
     if pid != os.getpid():  # a forked child leaves the block too; the lock is the parent's
         return
-    if not leases.give_back(key, token):
+    with _freed_when_interrupted(leases, key, token):
+        held = leases.give_back(key, token)
+    if not held:
         raise ConcurrencyError(
             f"the lock of {key!r} ended after {seconds:g} seconds (seconds), before its block did: "
             "somebody else may have had it meanwhile"
@@ -150,6 +154,18 @@ def _take(leases: Leases, key: str, token: str, seconds: float, deadline: Deadli
         wait_for(pause, deadline.remaining(POLL_SECONDS))
 
 
+@contextmanager
+def _freed_when_interrupted(leases: Leases, key: str, token: str) -> Iterator[None]:
+    """Ctrl-C, or the end of a greenlet, may come when the store has done what it was asked, or before it."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        _give_back_quietly(leases, key, token)
+        raise
+
+
 def _give_back_quietly(leases: Leases, key: str, token: str) -> None:
     """What was raised in the block is what its caller needs to know."""
     try:
@@ -163,12 +179,18 @@ def _give_back_quietly(leases: Leases, key: str, token: str) -> None:
 
 def check_key(key: object) -> None:
     """Refuse what is no name of a conversation."""
-    if text(key) is None:
+    found = text(key)
+    if found is None:
         raise ConfigurationError(f"key must be a str that is not empty, not {type(key).__name__}")
+    check_encodable("key", found)
+
+
+def check_encodable(name: str, value: str) -> None:
+    """Refuse half characters."""
     try:
-        str(key).encode()
+        value.encode()
     except UnicodeEncodeError:
-        raise ConfigurationError("key must be a str that can be encoded as UTF-8") from None
+        raise ConfigurationError(f"{name} must be a str that can be encoded as UTF-8") from None
 
 
 def to_text(data: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -17,6 +18,7 @@ from responses_ws.store.base import (
     LEASE_SECONDS,
     WAIT_SECONDS,
     Stored,
+    check_encodable,
     check_key,
     conflict,
     damaged,
@@ -34,6 +36,8 @@ __all__ = ["RedisStore"]
 SCHEMES = ("redis://", "rediss://", "unix://")
 ANSWER_SECONDS = 10.0
 """That a Redis may take to connect or to answer, if its URL says nothing else."""
+
+VERSION = re.compile(r"[1-9][0-9]{0,15}")
 
 # In each script KEYS[1] is the key and ARGV[1] what it must hold. redis-py asks again when an answer was
 # lost: then SAVE and TAKE answer the same once more.
@@ -90,6 +94,7 @@ class RedisStore:
         given = Secret(server) if isinstance(server, str) else server
         server = ""
         check_type("prefix", prefix, str)
+        check_encodable("prefix", prefix or "")
         check_seconds("expiry", expiry)
         self._url = given if isinstance(given, Secret) else None
         self._client: Any = _client_for(given) if isinstance(given, Secret) else _checked(given)
@@ -189,7 +194,8 @@ def _client_for(url: Secret) -> redis.Redis:
         pool = redis.ConnectionPool.from_url(
             url.reveal(), socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
         )
-    except ValueError:  # its text quotes the URL
+        pool.connection_class(**pool.connection_kwargs)  # which knows the options and connects to nothing yet
+    except (TypeError, ValueError):  # its text quotes the URL
         raise ConfigurationError("server is a URL that redis-py cannot read") from None
     return redis.Redis(connection_pool=pool)
 
@@ -209,7 +215,8 @@ def _milliseconds(seconds: float) -> int:
 
 def _number(version: object) -> object:
     """What a hash holds is text, as str or bytes as the client has it."""
-    return int(version) if isinstance(version, (str, bytes)) and version.isdigit() else None
+    written = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    return int(written) if VERSION.fullmatch(written) else None
 
 
 @contextlib.contextmanager

@@ -39,6 +39,8 @@ __all__ = ["SQLiteStore"]
 BUSY_SECONDS = 10.0
 """That an operation waits for another process which is writing."""
 RETRY_SECONDS = 0.01
+BUSY = "database is locked"
+"""SQLite's text for ``SQLITE_BUSY`` in all its forms."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS responses_ws_conversations"
@@ -179,12 +181,17 @@ def _begin_log(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if deadline.expired:
+        except sqlite3.OperationalError as error:
+            if deadline.expired or not _is_busy(error):
                 raise
             wait_for(pause, deadline.remaining(RETRY_SECONDS))
         else:
             return
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process is at it. Python 3.10 has no codes of SQLite's errors."""
+    return str(error) == BUSY
 
 
 class _Forks:

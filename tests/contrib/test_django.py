@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from chatting import add, calling
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import InterfaceError, connections, transaction
 from django.test import Client, override_settings
 from eventsource import events, text
 from shell import KEY, SECONDS, Task, created, join_readers, until
@@ -114,6 +115,21 @@ def test_a_conversation_is_kept_between_two_requests(server: ScriptedServer) -> 
     assert not Lease.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"version": 99, "ledger": {"items": []}}, "data has version 99"),
+        ({"version": 1}, "items must be a list"),
+        ({"version": 1, "ledger": {"items": [json.loads('{"a":' * 700 + "1" + "}" * 700)]}}, "too deeply"),
+    ],
+)
+def test_a_history_that_cannot_be_read_is_told(data: dict[str, Any], fault: str) -> None:
+    """By its key; what a newer release wrote is not guessed at."""
+    DjangoStore().save("ada", data, None)
+    with pytest.raises(ConfigurationError, match=f"the stored conversation 'ada': .*{fault}"):
+        history("ada")
+
+
 def test_a_browser_that_leaves_takes_its_response_along() -> None:
     """The conversation is free again, and what it was."""
     with ScriptedServer() as server, settings_for(server):
@@ -206,7 +222,7 @@ def test_a_store_gives_what_it_got() -> None:
     assert store.load("ada") is None
 
 
-@pytest.mark.parametrize("key", ["a:b", "\u00e5 b/c?*[x]\n", "'; --", "k" * 2000, " "])
+@pytest.mark.parametrize("key", ["a:b", "\u00e5 b/c?*[x]\n", "'; --", "k" * 2000, " ", "\0"])
 def test_keys_are_told_apart(key: str) -> None:
     """Whatever they are made of; also where a database would take them for the same."""
     store = DjangoStore()
@@ -239,6 +255,23 @@ def test_what_was_deleted_is_not_written_over() -> None:
     store.save("ada", {"model": "n"}, None)
     with pytest.raises(ConcurrencyError):
         store.save("ada", DATA, first)
+
+
+def test_a_key_that_a_database_refuses_is_shown_otherwise() -> None:
+    """PostgreSQL knows no NUL. It is found by its digest all the same."""
+    DjangoStore().save("a\0b", DATA, None)
+    assert [one.key for one in Conversation.objects.all()] == ["a\ufffdb"]
+    assert DjangoStore().load("a\0b") is not None
+
+
+def test_a_connection_that_the_database_has_closed_is_a_store_that_fails() -> None:
+    """Which Django does not count among the errors of the database."""
+
+    def closed(*_: Any) -> None:
+        raise InterfaceError("connection already closed")
+
+    with connections["default"].execute_wrapper(closed), pytest.raises(StoreError, match="InterfaceError"):
+        DjangoStore().load("ada")
 
 
 def test_a_database_that_fails_is_a_store_that_fails(tmp_path: Path) -> None:

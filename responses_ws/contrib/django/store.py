@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, IntegrityError, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
+from responses_ws._core.fields import REPLACEMENT
 from responses_ws.errors import StoreError
 from responses_ws.store.base import (
     LEASE_SECONDS,
@@ -59,7 +60,7 @@ class DjangoStore:
         fields = {"data": to_text(data), "version": new, "updated": Now()}
         with _translated():
             if version is None:
-                written = self._inserted(self._conversations, digest=digest, key=key, **fields)
+                written = self._inserted(self._conversations, digest=digest, key=_shown(key), **fields)
             else:
                 written = bool(self._conversations.filter(digest=digest, version=version).update(**fields))
         if not written:
@@ -138,10 +139,15 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _shown(key: str) -> str:
+    """The key for people to read. PostgreSQL has no NUL in its texts."""
+    return key.replace("\0", REPLACEMENT)
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """The errors of Django's databases, as those of a store."""
     try:
         yield
-    except DatabaseError as error:
+    except Error as error:
         raise StoreError(f"the database failed ({type(error).__name__})") from error
