@@ -1310,6 +1310,22 @@ PARALLEL: dict[str, tuple[dict[str, Any], list[Step]]] = {
             is_ready(3),
         ],
     ),
+    "a lane that has come over from a connection where names were known": (
+        UNKNOWN_NAMES,
+        [
+            asks(1, "a"),
+            gets(1, *on("a", created("r1"))),
+            opens(2, "b"),
+            loses(1),
+            sends(2),
+            gets(2, created("r2"), added("m2")),
+            opens(3, "c", free=False),
+            ends(2, completed("r2")),
+            sends(3),
+            drops(delta("m2"), completed("r2")),
+            answers(3, "r3", "m3"),
+        ],
+    ),
     "that it names none is not asked again": (
         UNKNOWN_NAMES,
         [asks(1, "a"), gets(1, created("r1")), loses(1), knows(False)],
