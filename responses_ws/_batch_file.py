@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -51,7 +52,7 @@ class Scan:
     """What is in a file.
 
     :ivar size: bytes of whole lines from the beginning on.
-    :ivar tail: the beginning of what follows them.
+    :ivar tail: what follows them.
     :ivar ended: the last whole line has its newline.
     """
 
@@ -79,6 +80,7 @@ class ResultsFile:
     def __init__(self, path: Path) -> None:
         _check_file(path)
         self._path = path
+        self._place = path.absolute()  # the program may change its directory
         existed = path.exists()
         self._lock = threading.Lock()
         self._unsynced = False
@@ -108,11 +110,16 @@ class ResultsFile:
             self._unsynced = True
 
     def sync(self, *, now: bool = False) -> None:
-        """Have the system bring to the disk what was written, unless it was told to a second ago."""
+        """Have the system bring to the disk what was written, unless it was told to a second ago.
+
+        :raises OSError: it cannot, or the file is there no more.
+        """
         if self._unsynced and (now or time.monotonic() - self._synced_at >= SYNC_SECONDS):
             self._unsynced = False
             os.fsync(self._file.fileno())
             self._synced_at = time.monotonic()
+            if not self._place.exists():
+                raise FileNotFoundError(errno.ENOENT, "removed while results were written to it", self._path)
 
     def close(self) -> None:
         """Bring all to the disk and let the lock go."""
@@ -190,22 +197,23 @@ def _scan(lines: Iterable[bytes], path: Path) -> Scan:
     for number, line in enumerate(lines, 1):
         found = decode(line)
         if found is None:
-            tail = tail or line
+            tail += line
+            if not _is_torn(tail):
+                raise ConfigurationError(f"out: {path} holds something else than results of a batch")
             continue
         if tail:
             raise ConfigurationError(f"out: {path} is damaged before its line {number}")
         entries[found.result.custom_id] = _entry(size, found.digest, found.result.error)
         size += len(line)
         ended = line.endswith(b"\n")
-    if tail and not _is_torn(tail):
-        raise ConfigurationError(f"out: {path} holds something else than results of a batch")
     return Scan(entries, size, tail, ended)
 
 
 def _is_torn(tail: bytes) -> bool:
-    """Whether it is the beginning of a line of ours, or the zeros that a power cut leaves behind."""
-    rest = tail.lstrip(b"\0\n")
-    return rest[: len(LINE_START)] == LINE_START[: len(rest)] and not is_json(rest)
+    """Whether it is the beginning of one line of ours, or the zeros that a power cut leaves behind."""
+    rest = tail.strip(b"\0\n")
+    begins = rest[: len(LINE_START)] == LINE_START[: len(rest)]
+    return begins and b"\n" not in rest and rest.count(LINE_START) <= 1 and not is_json(rest)
 
 
 def _entry(offset: int, digest: str, error: ResponsesWSError | None) -> Entry:

@@ -39,7 +39,7 @@ class Progress:
 @contextlib.contextmanager
 def show_progress(wanted: bool, *, total: int, done: int) -> Iterator[Progress]:
     """A bar on a terminal, where tqdm is installed; otherwise none."""
-    if not (wanted and sys.stderr is not None and sys.stderr.isatty()):
+    if not (wanted and _is_watched()):
         yield Progress()
         return
     try:
@@ -49,3 +49,11 @@ def show_progress(wanted: bool, *, total: int, done: int) -> Iterator[Progress]:
         return
     with tqdm(total=total, initial=done, unit=" inputs") as bar:
         yield Progress(bar)
+
+
+def _is_watched() -> bool:
+    """Whether stderr is a terminal."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # a daemon has closed it
+        return False

@@ -18,7 +18,15 @@ from responses_ws._batch_policy import Throttle, Verdict, judge
 from responses_ws._batch_progress import Progress
 from responses_ws._batch_worker import Ask, Outcome
 from responses_ws._call import wait_for
-from responses_ws.errors import ConnectionLost, Delivery, RateLimitError, ResponseError, ResponsesWSError
+from responses_ws.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    Delivery,
+    RateLimitError,
+    ResponseError,
+    ResponsesWSError,
+)
+from responses_ws.messages import Message
 
 __all__ = ["Run"]
 
@@ -162,13 +170,20 @@ def _is_blameless(ended: Ended) -> bool:
 
 def _outcome(future: Future[Outcome]) -> Outcome:
     try:
-        return future.result()
+        return _checked(future.result())
     except Exception as error:
         if not _killed_its_workers(error):
             raise
         lost = ConnectionLost("the processes that asked this died of it", delivery=Delivery.UNKNOWN)
         lost.__cause__ = error
         return lost
+
+
+def _checked(found: object) -> Outcome:
+    """What :data:`Ask` gave; an executor may make something else of it."""
+    if not isinstance(found, Message | ResponsesWSError):
+        raise ConfigurationError(f"executor brought {type(found).__name__} and no result of a request")
+    return found
 
 
 def _killed_its_workers(error: Exception) -> bool:

@@ -110,7 +110,8 @@ def run(
 
     See :mod:`responses_ws.batch` for what is promised.
 
-    Nothing is sent before all inputs are read and checked. May be called from any thread.
+    Nothing is sent before all inputs are read and checked. May be called from any thread but one of the
+    executor's own, where it would wait for itself.
 
     :param requests: texts, or payloads of ``POST /v1/responses``. A payload may have a ``custom_id`` besides,
         which is not sent: the name of the input in the file. Without one the name is derived from what is

@@ -473,6 +473,22 @@ def test_a_pool_that_cannot_be_made_over_there_ends_the_run(server: ScriptedServ
     assert out.read_bytes() == b""
 
 
+class Forgetful(concurrent.futures.Executor):
+    """Runs what it is given, and brings something else."""
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        future.set_result(None)
+        return future
+
+
+def test_an_executor_that_brings_something_else_ends_the_run(server: ScriptedServer, out: Path) -> None:
+    """Nothing of it is written down."""
+    with pytest.raises(ConfigurationError, match="executor brought NoneType"):
+        run(server, out, named("a"), executor=Forgetful())
+    assert out.read_bytes() == b""
+
+
 def test_an_executor_that_was_shut_down_ends_the_run(server: ScriptedServer, out: Path) -> None:
     """With its own word for it."""
     executor = concurrent.futures.ThreadPoolExecutor(1)
@@ -564,6 +580,17 @@ def test_no_bar_without_a_terminal(
     """A log file wants none."""
     run(server, out, named("a"), progress=True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_no_bar_without_a_stderr(
+    server: ScriptedServer, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A daemon has closed it."""
+    closed = (tmp_path / "stderr").open("w")
+    closed.close()
+    for stderr in (closed, None):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert run(server, out, LETTERS, progress=True).completed == 10
 
 
 def test_no_bar_without_tqdm(server: ScriptedServer, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,6 +265,28 @@ def test_somebody_elses_text_after_ours_is_left_alone(out: Path) -> None:
     assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize("ends", [b"\r", b"", b" "])
+def test_lines_that_somebody_joined_are_left_alone(out: Path, ends: bytes) -> None:
+    """They look like one torn line, and are results that were paid for."""
+    write(out, "a", "b")
+    joined = ends.join(out.read_bytes().splitlines())
+    out.write_bytes(joined)
+    with pytest.raises(ConfigurationError, match="something else"):
+        ResultsFile(out)
+    assert out.read_bytes() == joined
+
+
+def test_text_after_a_torn_line_is_left_alone(out: Path) -> None:
+    """Somebody wrote it since."""
+    write(out, "a")
+    with out.open("a") as file:
+        file.write('{"custom_id": "b", "dig\ndo not lose this\n')
+    before = out.read_bytes()
+    with pytest.raises(ConfigurationError, match="something else"):
+        ResultsFile(out)
+    assert out.read_bytes() == before
+
+
 def test_a_file_damaged_in_the_middle_is_left_alone(out: Path) -> None:
     """Somebody should look at it."""
     write(out, "a", "b", "c")
@@ -448,6 +470,20 @@ def test_the_disk_is_told_once_a_second_and_at_the_end(out: Path, monkeypatch: p
     file.add("c", "d", said("c"))
     file.close()
     assert syncs.count == 2
+
+
+def test_a_file_that_is_removed_meanwhile_is_noticed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before more is paid for that nobody can read. A change of the directory is no removal."""
+    monkeypatch.chdir(out.parent)
+    file = ResultsFile(Path(out.name))
+    monkeypatch.chdir("/")
+    file.add("a", "d", said("a"))
+    file.sync(now=True)
+    out.unlink()
+    file.add("b", "d", said("b"))
+    with pytest.raises(FileNotFoundError, match="results"):
+        file.sync(now=True)
+    file.close()
 
 
 def test_a_new_file_is_made_known_to_its_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
