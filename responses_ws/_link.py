@@ -199,6 +199,8 @@ def _read(connection: Linked, link: Link, transport: Transport, target: Target) 
     patience = keepalive.wait(time.monotonic())
     while True:
         payloads = transport.receive(patience)
+        if link.aborted:
+            raise ConnectionLost("the connection was given up")  # by one who was interrupted in that
         now = time.monotonic()
         if payloads is not None:
             patience = keepalive.heard(now)

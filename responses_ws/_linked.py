@@ -72,8 +72,12 @@ class Linked(ABC):
 
     @property
     def ready(self) -> bool:
-        """Whether a request can be sent. A link without ``opened`` is being closed."""
-        return self.opened and self.link is not None
+        """Whether a request can be sent.
+
+        A link without ``opened`` is being closed. So is one that was aborted, or an interrupt has left it so.
+        """
+        link = self.link
+        return self.opened and link is not None and not link.aborted
 
     # -- connecting
 
@@ -112,7 +116,7 @@ class Linked(ABC):
         """Make the link the one that is connecting, unless there is an open one, which is returned."""
         with self.lock:
             before = self.link
-            if before is not None and self.opened:
+            if self.ready:
                 return before
             # One that was given up comes to nothing, though an interrupt may have kept it from saying so.
             if self.dialing is not None and not self.dialing.aborted:
@@ -125,7 +129,7 @@ class Linked(ABC):
         if given_up is not None and given_up():
             raise ConnectionError("connecting was given up")
         if before is not None:
-            # A disconnect() is under way, or was interrupted.
+            # Its end is under way, or was interrupted.
             self._give_up(before, ConnectionLost(CLOSED))
         return None
 

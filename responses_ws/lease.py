@@ -65,11 +65,11 @@ class Lease(Verbs):
 
     def close(self) -> None:
         """Give it back, and leave what still runs on it. May be called again."""
+        self.over = True  # at once, for an interrupt may end what follows
         stream = self._stream()
         if stream is not None:
             stream.close()
-        if not self.over and self._seat is not None:
-            self.over = True
+        if self._seat is not None:
             self._desk.roster.left(self._seat)
 
     def __enter__(self) -> Lease:

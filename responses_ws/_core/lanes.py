@@ -154,9 +154,10 @@ class Lanes:
         return any(holder is not None and not holder.abandoned for holder in holders)
 
     def vacant(self, lane: str | None) -> bool:
-        """Whether no request has the lane."""
+        """Whether no request has the lane, but for one that was left before a byte of it was sent."""
         found = self._lanes.get(lane)
-        return found is None or found.current is None
+        holder = None if found is None else found.current
+        return holder is None or (holder.abandoned and holder.state is State.QUEUED)
 
     def running(self) -> list[Request]:
         """Every request of which at least a byte has left and whose end was not seen."""

@@ -10,7 +10,7 @@ from responses_ws._call import wait_for
 from responses_ws._connection import Connection
 from responses_ws._dialer import Dialer
 from responses_ws._nap import Nap
-from responses_ws._pool.member import Member, Seat
+from responses_ws._pool.member import Member, Seat, nobody
 from responses_ws._pool.roster import Roster, Rules, Waiter
 from responses_ws._process import watch
 from responses_ws._settings import Settings
@@ -117,7 +117,7 @@ class Desk:
                 if self._open_for(waiter, seat.member, deadline, given_up):
                     self.roster.close_due()
                     return seat
-                seat.give_back()
+                seat.occupant = nobody
         except BaseException:
             self.roster.leave(waiter)
             raise

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from responses_ws._connection import Connection
 
-__all__ = ["Member", "Occupant", "Seat"]
+__all__ = ["Member", "Occupant", "Seat", "nobody"]
 
 
 class Occupant(Protocol):
@@ -20,7 +20,7 @@ class Occupant(Protocol):
         """Whether it needs the seat no more."""
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """The occupant of a free seat."""
 
 
@@ -28,11 +28,12 @@ class Seat:
     """A lane of a pooled connection, on which one response runs at a time.
 
     :ivar lane: its name; None is the default lane.
+    :ivar occupant: gives who has it, or None.
     :ivar latest: the number of the call that ran there last: its response is the one that the lane holds.
     :ivar since: when it was taken last (monotonic seconds).
     """
 
-    __slots__ = ("_key", "_occupant", "lane", "latest", "member", "since")
+    __slots__ = ("_key", "lane", "latest", "member", "occupant", "since")
 
     def __init__(self, member: Member, lane: str | None) -> None:
         self.member = member
@@ -41,18 +42,19 @@ class Seat:
         self.since = 0.0
         self._key: Hashable | None = None
         # Weak, so that what an interrupt leaves behind at any moment, or a caller forgets, gives it back.
-        self._occupant: Callable[[], Occupant | None] = _nobody
+        self.occupant: Callable[[], Occupant | None] = nobody
 
     @property
     def held(self) -> bool:
         """Whether somebody has it."""
-        occupant = self._occupant()
+        occupant = self.occupant()
         return occupant is not None and not occupant.over
 
     @property
     def busy(self) -> bool:
         """Whether somebody has it, or a response that was left still runs there."""
-        return self.held or not self.member.connection.lanes.vacant(self.lane)
+        connection = self.member.connection
+        return self.held or (connection.ready and not connection.lanes.vacant(self.lane))
 
     @property
     def vacant(self) -> bool:
@@ -60,19 +62,14 @@ class Seat:
         key = self._key
         return key is None or (isinstance(key, weakref.ref) and key() is None)
 
-    def take(self, occupant: Occupant, key: Hashable | None, now: float) -> None:
-        """Give it to the occupant, whose conversation is known by the key.
+    def reserve(self, key: Hashable | None, now: float) -> None:
+        """It is about to be given to somebody, whose conversation is known by the key.
 
         :param key: a weak reference is a conversation that does not come back once it is gone.
         """
-        self._occupant = weakref.ref(occupant)
         self._key = key
         self.since = now
         self.member.needed(now)
-
-    def give_back(self) -> None:
-        """The occupant needs it no more."""
-        self._occupant = _nobody
 
     def belongs_to(self, key: Hashable | None) -> bool:
         """Whether the conversation was here last."""

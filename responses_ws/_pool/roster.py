@@ -205,7 +205,8 @@ class Roster:
             member = self._new_member(tenant)
             seat = self._seat_on(member)
             if seat is not None:
-                seat.take(occupant, None, self._clock())
+                seat.reserve(None, self._clock())
+                seat.occupant = weakref.ref(occupant)
             return member
 
     # -- counts
@@ -230,29 +231,29 @@ class Roster:
         return [waiter for known in self.waiting if (waiter := known()) is not None]
 
     def _serve_in_turn(self, waiters: list[Waiter]) -> None:
-        """Who cannot be served is passed by those who can, other tenants, but not for ever."""
+        """Who cannot be served is passed by other tenants, but not for ever."""
         full: set[str | None] = set()
         for index, waiter in enumerate(waiters):
-            if not waiter.waits:
+            if not waiter.waits or waiter.tenant in full:
                 continue
-            if self._serve(waiter, full):
+            if self._serve(waiter):
                 for earlier in waiters[:index]:
                     earlier.passed += earlier.waits
-            elif waiter.passed >= 2 * self._rules.max_connections:
-                return
-
-    def _serve(self, waiter: Waiter, full: set[str | None]) -> bool:
-        seat = self._home(waiter)
-        if seat is None and waiter.tenant not in full:
-            seat = self._find(waiter)
-        if seat is None:
+                continue
             full.add(waiter.tenant)
             self._insist(waiter)
+            if waiter.passed >= 2 * self._rules.max_connections:
+                return
+
+    def _serve(self, waiter: Waiter) -> bool:
+        seat = self._home(waiter) or self._find(waiter)
+        if seat is None:
             return False
         if waiter.home is not None and waiter.home is not seat and waiter.home.belongs_to(waiter.key):
             waiter.home.forget()
-        seat.take(waiter.occupant, waiter.key, self._clock())
-        waiter.seat = seat
+        seat.reserve(waiter.key, self._clock())
+        # With nothing in between where an interrupt could leave the seat with one who does not know of it.
+        seat.occupant, waiter.seat = weakref.ref(waiter.occupant), seat
         waiter.queue.put(READY)
         return True
 
@@ -355,7 +356,8 @@ class Roster:
             now = self._clock()
             ages = [(member, member.deserted(now)) for member in self.members]
             ending = [member for member, age in ages if age and seconds is not None and age >= seconds]
-            self._remove(ending)
+            for member in ending:
+                member.retiring = True
         _retire(ending, "a response that was left did not end in time")
         self.settle()
 
@@ -364,7 +366,8 @@ class Roster:
             self._sweep()
             now = self._clock()
             ending = [member for member in members if member in self.members and self._is_due(member, now)]
-            self._remove(ending)
+            for member in ending:
+                member.retiring = True
         _retire(ending, "it is not needed any more, or has reached its age")
 
     def _is_due(self, member: Member, now: float) -> bool:
@@ -381,8 +384,9 @@ class Roster:
 
     def _remove(self, ending: list[Member]) -> None:
         if ending:
-            self._attempts_before += sum(member.connection.generation for member in ending)
-            self.members = [member for member in self.members if member not in ending]
+            attempts = self._attempts_before + sum(member.connection.generation for member in ending)
+            staying = [member for member in self.members if member not in ending]
+            self._attempts_before, self.members = attempts, staying
 
 
 def _retire(members: Iterable[Member], reason: str) -> None:
