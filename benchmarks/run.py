@@ -26,6 +26,7 @@ import latency
 import loop
 import many
 import parallel
+import pooled
 import scale
 import turn
 from bars import judge, load
@@ -50,6 +51,7 @@ MEASURES = {
         idle.MEASURE,
         scale.MEASURE,
         parallel.MEASURE,
+        pooled.MEASURE,
     )
 }
 

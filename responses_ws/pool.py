@@ -71,7 +71,7 @@ class ConnectionPool:
     :param max_connections: that are open at the same time; for a moment more, while one replaces another.
     :param max_waiting: callers who may wait for a seat; one more gets :class:`PoolTimeout`. None means no
         limit.
-    :param max_idle: seconds; None closes none for that.
+    :param max_idle: seconds, looked at about every ``timeouts.ping_interval``; None closes none for that.
     :param lease_timeout: seconds to wait for a seat, then :class:`PoolTimeout`; None means no limit.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """

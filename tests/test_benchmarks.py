@@ -31,6 +31,7 @@ import loops  # noqa: E402
 import many  # noqa: E402
 import page  # noqa: E402
 import parallel  # noqa: E402
+import pooled  # noqa: E402
 import raw  # noqa: E402
 import run  # noqa: E402
 import scale  # noqa: E402
@@ -310,6 +311,12 @@ def test_many_connections_and_lanes(server):
             assert scale.lanes(name, server, 2, 20).keys() == {"rate", "cpu", "cores"}
             assert parallel.throughput(name, server, 2, 2).keys() == {"rate"}
             assert parallel.stalled(name, server, 0.2).keys() == {"p99", "added"}
+
+
+def test_a_pool_at_rest(server):
+    """Every conversation is whole."""
+    assert pooled.pooled(server, 2, 3, 2).keys() == pooled.MEASURE.columns.keys()
+    assert len(pooled.tasks(server, Size(quick=True))) == 1
 
 
 @SECURE

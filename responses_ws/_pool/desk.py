@@ -115,7 +115,8 @@ class Desk:
                 seat = self._sit_down(waiter, Deadline(deadline.remaining(seconds)), deadline, given_up)
                 waiter.reused = seat.member.connection.ready
                 if self._open_for(waiter, seat.member, deadline, given_up):
-                    self.roster.close_due()
+                    if not waiter.reused:
+                        self.roster.close_due()  # what it takes the place of
                     return seat
                 seat.occupant = nobody
         except BaseException:

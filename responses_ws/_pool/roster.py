@@ -276,12 +276,15 @@ class Roster:
 
     def _find(self, waiter: Waiter) -> Seat | None:
         """A seat that nobody comes back to, before a new connection, before the one that was left first."""
+        free = []
         mine = [member for member in self.members if self._takes(member, waiter.tenant)]
-        mine.sort(key=lambda member: member is not waiter.near)
-        free = [seat for member in mine if (seat := self._seat_on(member)) is not None]
-        vacant = next((seat for seat in free if seat.vacant or seat.member is waiter.near), None)
-        if vacant is not None:
-            return vacant
+        for member in sorted(mine, key=lambda member: member is not waiter.near):
+            seat = self._seat_on(member)
+            if seat is None:
+                continue
+            if seat.vacant or member is waiter.near:
+                return seat
+            free.append(seat)
         if not self._full():
             return self._seat_on(self._new_member(waiter.tenant))
         if free:
