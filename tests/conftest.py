@@ -20,6 +20,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their libraries are not looked through at each collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def open_descriptors() -> dict[str, str]:
     """What this process holds open, by number; empty where the system does not tell."""
     if not os.path.isdir(DESCRIPTORS):
