@@ -20,12 +20,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish() -> None:
-    """Thousands of tests and their libraries are not looked through at each collection of garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 def open_descriptors() -> dict[str, str]:
     """What this process holds open, by number; empty where the system does not tell."""
     if not os.path.isdir(DESCRIPTORS):
@@ -37,6 +31,13 @@ def open_descriptors() -> dict[str, str]:
         except FileNotFoundError:  # the listing's own
             continue
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collections_are_short() -> None:
+    """Thousands of tests, their reports and their libraries are not looked through for garbage each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
