@@ -428,6 +428,14 @@ def test_who_waits_too_long_is_told_why(service: Service) -> None:
     assert service.requests == []
 
 
+def test_not_every_age_is_told(service: Service) -> None:
+    with pool_of(service, max_connections=11) as pool, contextlib.ExitStack() as stack:
+        for _ in range(11):
+            stack.enter_context(pool.lease())
+        with pytest.raises(PoolTimeout, match=r"taken (\d\.\d, ){7}\d\.\d seconds ago and 3 less long\)$"):
+            pool.lease(timeout=0.01)
+
+
 def test_a_lease_has_a_timeout_of_its_own(service: Service) -> None:
     with pool_of(service, max_connections=1, lease_timeout=0.01) as pool:
         lease = pool.lease()

@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 from pooling import LANES, ONE_BY_ONE, Service, chat, counts, pool_of
-from shell import Task, ask, until
+from shell import Task, answer, ask, completed, created, delta, until
 
 from responses_ws import (
     BadRequestError,
     Chat,
+    ConfigurationError,
+    ConnectionError,
     ConnectionLost,
     ConnectionPool,
     Endpoint,
+    Limits,
     ResponseCancelled,
     Session,
 )
+from responses_ws.testing import ScriptedServer, expect, send
 
 MODEL = {"model": "m"}
 ENDPOINTS = pytest.mark.parametrize("endpoint", [ONE_BY_ONE, LANES], ids=["whole", "lanes"])
@@ -315,6 +319,59 @@ def test_many_forks_at_the_same_time(service: Service, store: bool) -> None:
             talked(service, fork, "root", text)
     assert Counter(number for number, _ in service.requests) == {0: 4, 1: 3}
     assert Counter(named(service))["root"] == (6 if store else 3)
+
+
+def test_a_large_history_does_not_travel_with_a_fork(service: Service) -> None:
+    """What counts is the request, not the conversation."""
+    with pool_of(service, LANES, limits=Limits(max_request_bytes=3000)) as pool:
+        talk = chat(pool, store=False)
+        for number in range(8):
+            talk.ask(f"{number}" * 500)
+        fork = talk.fork()
+        assert fork.ask("fork").content == "re fork"
+    assert len(service.requests[-1][1]["input"]) == 1
+
+
+# -- steering
+
+
+def test_a_response_on_a_pool_can_be_steered() -> None:
+    """On its lane; the one before it, and one that is over, cannot."""
+    steer = {"id": "steer_1", "previous_response_id": "resp_1"}
+    lane = {"stream_id": "lane-1"}
+    with ScriptedServer() as server:
+        begin = [{**event, **lane} for event in (created("resp_1"), delta("one ", "msg_a"))]
+        end = completed("resp_1", "incomplete", "response.incomplete")
+        end["response"]["incomplete_details"] = {"reason": "steered"}
+        rest = [{"type": "response.steer.accepted", "steer": steer}, end, *answer("resp_2", "two")]
+        server.connection(
+            expect(),
+            send(*begin),
+            expect(type="response.steer", previous_response_id="resp_1", input="shorter"),
+            send(*({**event, **lane} for event in rest)),
+        )
+        endpoint = Endpoint(f"{server.url}/responses", max_in_flight=2, max_lanes=2, steering=True)
+        with ConnectionPool("any", endpoint=endpoint) as pool:
+            session = Session(pool=pool, transport="websocket")
+            stream = session.stream({**MODEL, "input": [{"role": "user", "content": "hi"}]})
+            pieces = stream.text
+            assert next(pieces) == "one "
+            stream.steer("shorter")
+            assert list(pieces) == ["two"]
+            assert stream.message.response_id == "resp_2"
+            with pytest.raises(ConnectionError, match="over"):
+                stream.steer("again")
+            session.close()
+
+
+def test_a_service_without_steering(service: Service) -> None:
+    with pool_of(service, LANES) as pool:
+        session = Session(pool=pool, transport="websocket")
+        stream = session.stream({**MODEL, "input": "hi"})
+        with pytest.raises(ConfigurationError, match="steering"):
+            stream.steer("shorter")
+        assert stream.message.content == "re hi"
+        session.close()
 
 
 # -- servers that have no lanes after all

@@ -156,7 +156,7 @@ LIVES = [talking, leasing, leaving, losing, waiting, changing]
 
 @pytest.mark.parametrize("endpoint", [ONE_BY_ONE, LANES], ids=["whole", "lanes"])
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("stride", [61, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [61, pytest.param(5, marks=pytest.mark.slow)])
 def test_an_interrupt_anywhere(life: Callable[[Led], None], endpoint: Endpoint, stride: int) -> None:
     step = 1
     while True:
@@ -169,7 +169,7 @@ def test_an_interrupt_anywhere(life: Callable[[Led], None], endpoint: Endpoint, 
 
 
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("stride", [97, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [97, pytest.param(7, marks=pytest.mark.slow)])
 def test_two_interrupts(life: Callable[[Led], None], stride: int) -> None:
     """The second on the way out of the first."""
     step, both = 1, 0

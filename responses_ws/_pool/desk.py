@@ -24,6 +24,9 @@ logger = logging.getLogger("responses_ws")
 POSTPONE_SECONDS = 60.0
 """Before another attempt to replace an old connection."""
 
+MOST_AGES = 8
+"""That an error tells of."""
+
 
 class _Opener:
     """Has a seat of a connection while it opens that for others."""
@@ -129,13 +132,13 @@ class Desk:
         self.check_open()
         for _ in range(count):
             opener = _Opener()
-            member = self.roster.hire(opener, tenant, count)
-            if member is None:
-                return
             try:
+                member = self.roster.hire(opener, tenant, count)
+                if member is None:
+                    return
                 self._open(member, NEVER, lambda: False)
             finally:
-                opener.over = True
+                opener.over = True  # at once, for the next interrupt may end what follows
                 self.roster.settle()
 
     # -- inside
@@ -169,8 +172,10 @@ class Desk:
         """The limits, and for how long the seats are taken."""
         limits = {"max_connections": self._rules.max_connections, "max_waiting": self._rules.max_waiting}
         named = [f"{name}={limit}" for name, limit in limits.items() if limit is not None]
-        ages = ", ".join(f"{seconds:.1f}" for seconds in self.roster.ages())
-        return ", ".join([*named, f"taken {ages} seconds ago" if ages else "none is taken"])
+        ages = self.roster.ages()
+        taken = ", ".join(f"{seconds:.1f}" for seconds in ages[:MOST_AGES])
+        more = f" and {len(ages) - MOST_AGES} less long" if len(ages) > MOST_AGES else ""
+        return ", ".join([*named, f"taken {taken} seconds ago{more}" if ages else "none is taken"])
 
     def _open_for(
         self, waiter: Waiter, member: Member, deadline: Deadline, given_up: Callable[[], bool]

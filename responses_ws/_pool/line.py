@@ -42,7 +42,7 @@ class PooledLine:
         self._forked = False
         self._latest: tuple[int, int, int] | None = None
         self._waiting: tuple[Waiter, int] | None = None
-        self._running: Call | None = None
+        self._running: Callable[[], Call | None] = lambda: None
         self._closed = False
         self.reused = False
 
@@ -79,7 +79,7 @@ class PooledLine:
         seat = self._home
         if not self._desk.settings.endpoint.steering:
             raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
-        if seat is None or call is not self._running:
+        if seat is None or call is not self._running():
             raise ConnectionError("steer: the response has not begun, or is over")
         targets = []
 
@@ -130,7 +130,9 @@ class PooledLine:
             place = self._place(seat)
             connection.open(call, self._desk.settings.timeouts.drain, deadline)
             here = (seat.member.number, connection.generation, call.number)
-            self._home, self._latest, self._forked, self._running = seat, here, False, call
+            self._home, self._latest, self._forked = seat, here, False
+            # Weak: a conversation at rest keeps nothing of a connection that has ended.
+            self._running = weakref.ref(call)
             if (place, seat.lane) != guess:
                 message = compose(place, seat.lane)
             seat.latest = call.number
@@ -176,4 +178,4 @@ class PooledLine:
     def _expected(self) -> tuple[Place | None, str | None]:
         """The place and the lane from which the next request will be sent, if nobody is quicker."""
         home = self._home
-        return (None, None) if home is None or self._forked else (self._place(home), home.lane)
+        return (None, None) if home is None else (self._place(home), None if self._forked else home.lane)
