@@ -613,7 +613,7 @@ def test_a_fork_of_a_chain_that_was_given_up(plain: ScriptedServer) -> None:
         b = fork(ws)
         ws.lane("a").clear_previous_response_id()
         a = waiting(ask, ws.lane("a"), store=False)
-        assert len(plain.requests) == 2
+        until(lambda: len(plain.requests) == 2)
         plain.open("begin")
         assert a.result() == "two"
         assert b.message.response_id == "resp_2"
