@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from shell import Event, Task, answer, completed, created, delta, until
+from shell import Event, Task, answer, completed, created, delta, stack, until
 
 from responses_ws import Delivery, Endpoint, ResponseStream, WebSocket
 from responses_ws.lane import Lane
@@ -78,15 +77,5 @@ def waiting(function: Callable[..., Any], *args: Any, **fields: Any) -> Task:
 
 def waits(task: Task) -> bool:
     """Whether the thread waits for a place, or for another message to leave."""
-    names = stack(task)
+    names = stack(task.ident or 0)
     return "wait_for" in names and ("await_place" in names or "_begin_sending" in names)
-
-
-def stack(task: Task) -> list[str]:
-    """The names of the functions that the thread is in, the innermost first."""
-    frame = sys._current_frames().get(task.ident or 0)
-    names = []
-    while frame is not None:
-        names.append(frame.f_code.co_name)
-        frame = frame.f_back
-    return names

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from over_http import BEGUN
-from shell import KEY, SECONDS, Task, until
+from shell import KEY, SECONDS, Task, stack, until
 from test_fork import Child
-from test_interrupt import deaf_port, interrupted, stack
+from test_interrupt import deaf_port, interrupted
 
 from responses_ws import (
     Chunk,

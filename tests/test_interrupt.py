@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from shell import Task, answer, ask, completed, created, delta, wait_until_in, websocket
+from shell import Task, answer, ask, completed, created, delta, stack, wait_until_in, websocket
 
 from responses_ws import (
     ConnectionError,
@@ -54,14 +54,6 @@ PATIENT = Timeouts(connect=None, send=None, ping_interval=None, drain=None, clos
 
 
 # -- a signal at a stage
-
-
-def stack(thread: int) -> Iterator[str]:
-    """The names of the functions that a thread is in, the innermost first."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None:
-        yield frame.f_code.co_name
-        frame = frame.f_back
 
 
 def until(done: Callable[[], object], seconds: float = 10) -> None:

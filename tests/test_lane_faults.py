@@ -19,14 +19,13 @@ from laning import (
     begun,
     ended,
     on,
-    stack,
     starts,
     turn,
     waiting,
     waits,
     with_lanes,
 )
-from shell import KEY, PAUSE, SECONDS, Task, answer, delta, error_event, until, wait_until_in
+from shell import KEY, PAUSE, SECONDS, Task, answer, delta, error_event, stack, until, wait_until_in
 from test_fork import Child
 
 from responses_ws import (
@@ -308,7 +307,7 @@ def test_a_deadline_behind_a_large_request(server: ScriptedServer) -> None:
         ask(ws.lane("a"))
         large = Task(ask, ws.lane("a"), LARGE)
         server.wait_for("half-way")
-        until(lambda: "_write" in stack(large))
+        until(lambda: "_write" in stack(large.ident or 0))
         ws._settings.timeouts = Timeouts(total=0.1)
         with pytest.raises(ResponseTimeout) as late:
             ask(ws.lane("b"))
@@ -329,7 +328,7 @@ def test_an_interrupt_behind_a_large_request(server: ScriptedServer) -> None:
         ask(ws.lane("a"))
         large = Task(ask, ws.lane("a"), LARGE)
         server.wait_for("half-way")
-        until(lambda: "_write" in stack(large))
+        until(lambda: "_write" in stack(large.ident or 0))
 
         def press() -> None:
             wait_until_in(main, "wait_for")
