@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -26,9 +27,10 @@ PAGE = 100
 T = TypeVar("T")
 
 
-class StoredResponses:
+class StoredResponses(ABC):
     """The verbs of :class:`HTTPTransport` that need nothing of it but a request."""
 
+    @abstractmethod
     def _request(
         self,
         method: str,
@@ -39,7 +41,6 @@ class StoredResponses:
         deadline: Deadline = NEVER,
     ) -> T:
         """See :meth:`HttpLine.request` and :meth:`HttpRequest.answer`."""
-        raise NotImplementedError
 
     def retrieve(self, response_id: str) -> Message:
         """A stored response as it is now, whatever its status.
