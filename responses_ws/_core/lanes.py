@@ -163,10 +163,6 @@ class Lanes:
         """Every request of which at least a byte has left and whose end was not seen."""
         return [request for request in self._holders() if request.state is not State.QUEUED]
 
-    def idle(self) -> bool:
-        """Whether no request has a lane, or waits for one."""
-        return not self._holders()
-
     def deserted(self) -> bool:
         """Whether every place is taken by what its caller has left."""
         return all(request.abandoned for request in self._holders() if request.admitted)

@@ -151,14 +151,12 @@ class Roster:
         with self.lock:
             self.waiting = deque(known for known in self.waiting if known() not in (None, waiter))
 
-    def clear(self) -> list[Member]:
+    def clear(self) -> None:
         """Take all connections off the list, and tell those who wait to look."""
         with self.lock:
-            members = self.members
-            self._remove(members)
+            self._remove(self.members)
             for waiter in self._waiters():
                 waiter.queue.put(WOKEN)
-        return members
 
     def changed(self, member: Member, *, ended: bool) -> None:
         """The connection's reader has something: a response or the connection has ended, or it is quiet."""
