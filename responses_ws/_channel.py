@@ -100,7 +100,7 @@ class Channel:
 
     def _fields(self, payload: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         fields = payload()
-        if not isinstance(fields, Mapping):
+        if not isinstance(fields, (dict, Mapping)):
             return fields  # which the encoding refuses
         if self._lane is None:
             if fields.get("stream_id") is not None and self._settings.endpoint.max_lanes:

@@ -112,6 +112,8 @@ class Connection(Linked):
 
         When a connection is lost, who had a place on it comes to the next one.
         """
+        if call.admitted:
+            return
         patience = Deadline(deadline.remaining(self._patience))
         drained = Deadline(drain)
         while not (call.admitted or deadline.expired):
@@ -301,22 +303,24 @@ class Connection(Linked):
                 events.append(parse(payload))
         except ProtocolError as error:
             failure = error
+        lanes = self.lanes
         with self.lock:
             # A connecting that was given up is not over yet; it may come later than the next one.
             if link.over or link.aborted:
                 return
-            known = self.lanes.named is not None
-            routed = batches(self.lanes.route, events, sum(map(len, payloads)))
-            told_apart = known or self.lanes.named is not False
+            known = lanes.named
+            routed = batches(lanes.route, events, sum(map(len, payloads)))
+            laneless = known is None and lanes.named is False
             ready = self._take_ready()
-            strays, self.lanes.strays = self.lanes.strays, []
-            broken, self.lanes.connection_error = self.lanes.connection_error, None
+            strays, lanes.strays = lanes.strays, []
+            broken, lanes.connection_error = lanes.connection_error, None
         _tell(ready)
         for call, batch in routed:
             call.give(batch, now, self._max_buffered_bytes)
-        if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
-            self.watcher(ended=True)
-        if not told_apart and self.watcher is None:  # who says it for all of its connections
+        if self.watcher is not None:  # who says it for all of its connections when there are no lanes
+            if any(batch.terminal is not None for _, batch in routed):
+                self.watcher(ended=True)
+        elif laneless:
             logger.warning(NO_LANES, self._endpoint.host)
         for kind in strays:
             logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
@@ -377,5 +381,5 @@ class Connection(Linked):
 
 
 def _tell(ready: Iterable[Request]) -> None:
-    for call in cast("Iterable[Call]", ready):
-        call.queue.put(READY)
+    for request in ready:
+        cast("Call", request).queue.put(READY)

@@ -63,6 +63,8 @@ class Dialer:
 
         :param deadline: of the whole call.
         """
+        if connection.ready:
+            return
         limit = Deadline(deadline.remaining(self._settings.timeouts.connect))
         while not connection.ready:
             try:

@@ -72,6 +72,7 @@ class Settings:
     """The checked options of a client. The parameters are those of :class:`WebSocket`.
 
     :ivar endpoint: where the service is and what it can do.
+    :ivar max_request_bytes: the smaller of the caller's limit and the service's; None when there is neither.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """
 
@@ -106,6 +107,8 @@ class Settings:
         has_key = bool(self._key) or bool(header_rules.credentials(self._headers))
         check_insecure(self.endpoint, has_key, allow_insecure)
         self._ssl_context = ssl_context
+        most = (self.limits.max_request_bytes, self.endpoint.max_request_bytes)
+        self.max_request_bytes = min((limit for limit in most if limit is not None), default=None)
 
     def target(self) -> Target:
         """Where to connect and how, with the key of this moment. Raises what the key function raises."""
@@ -119,12 +122,6 @@ class Settings:
             timeouts=self.timeouts,
             limits=self.limits,
         )
-
-    @property
-    def max_request_bytes(self) -> int | None:
-        """The smaller of the caller's limit and the service's; None when there is neither."""
-        limits = (self.limits.max_request_bytes, self.endpoint.max_request_bytes)
-        return min((limit for limit in limits if limit is not None), default=None)
 
     def encode(self, payload: Mapping[str, Any]) -> bytes:
         """The WebSocket message for a payload; see :func:`responses_ws._core.request.encode`."""

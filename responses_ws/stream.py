@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, cast, overload
 
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
 from responses_ws._source import Batch, End, Source
@@ -71,7 +71,7 @@ class ResponseStream:
         connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
         :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
         """
-        return self.chunks()
+        return cast("Iterator[Chunk]", self._chunks(None))
 
     @overload
     def chunks(self, *, heartbeat: None = None) -> Iterator[Chunk]: ...

@@ -165,8 +165,22 @@ def _item_chunk(data: Event) -> Chunk:
 def _bare_chunk(data: Event) -> Chunk:
     """Of an event that says where the response has come and nothing besides, as most around the deltas do."""
     if "response" in data or "response_id" in data:
-        return _other_chunk(data)
+        return _response_chunk(data["type"], data)
     return Chunk(data["type"], None, data)
+
+
+def _response_chunk(kind: str, data: Event) -> Chunk:
+    response = mapping(data.get("response"))
+    chunk = Chunk(kind, None, data)
+    chunk.response_id = response_id(data)
+    chunk.model_id = text(response.get("model"))
+    if response.get("usage"):
+        usage = _usage(response)
+        chunk.input_tokens = usage.input_tokens
+        chunk.output_tokens = usage.output_tokens
+        chunk.cached_tokens = usage.cached_tokens
+        chunk.cache_creation_tokens = usage.cache_creation_tokens
+    return chunk
 
 
 def _other_chunk(data: Event) -> Chunk:
@@ -174,20 +188,10 @@ def _other_chunk(data: Event) -> Chunk:
     error = parse_error(data) if TERMINAL.get(kind) == "error" else None
     if error is not None:
         raise response_error(error)
-    response = mapping(data.get("response"))
-    usage = _usage(response)
-    return Chunk(
-        kind,
-        None,
-        data,
-        response_id=response_id(data),
-        model_id=text(response.get("model")),
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_creation_tokens=usage.cache_creation_tokens,
-        built_in_tool_events=[data] if kind.startswith(BUILT_IN_EVENTS) else None,
-    )
+    chunk = _response_chunk(kind, data)
+    if kind.startswith(BUILT_IN_EVENTS):
+        chunk.built_in_tool_events = [data]
+    return chunk
 
 
 def _usage(response: dict[str, Any]) -> Usage:
@@ -267,11 +271,12 @@ class StreamAccumulator:
         """
         ended = self._status is not None
         output = self._output.items(mappings(self._final.get("output")), ended=ended)
+        said = items.read(output)
         usage = _usage(self._final)
         details = mapping(self._final.get("incomplete_details"))
         return Message(
-            content=items.answer(output),
-            tool_calls=items.tool_calls(output),
+            content=said.content,
+            tool_calls=said.tool_calls,
             model_id=self._model_id,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -283,9 +288,9 @@ class StreamAccumulator:
             status=self._status or "in_progress",
             incomplete_reason=text(details.get("reason")),
             output=output,
-            refusal=items.refusal(output),
-            reasoning=items.reasoning(output),
-            annotations=items.all_annotations(output),
+            refusal=said.refusal,
+            reasoning=said.reasoning,
+            annotations=said.annotations,
             raw=self._final if ended else None,
         )
 

@@ -15,7 +15,7 @@ from responses_ws._core.events import (
 from responses_ws._core.fields import mapping, text
 from responses_ws._core.states import Items, Request, State
 
-__all__ = ["Earlier", "claim", "reason"]
+__all__ = ["Earlier", "claim", "item_id", "reason"]
 
 ITEM_ADDED = "response.output_item.added"
 ITEM_DONE = "response.output_item.done"
@@ -23,6 +23,7 @@ ANNOUNCEMENTS = frozenset({ITEM_ADDED, ITEM_DONE, "response.content_part.added"}
 REMEMBERED_RESPONSES = 32
 REMEMBERED_ITEM_SETS = 4
 MAX_NAMES = 4096
+STARTED = State.STARTED  # once for every event: looking it up in the enumeration takes as long as comparing
 
 
 class Earlier:
@@ -35,7 +36,7 @@ class Earlier:
     __slots__ = ("_ids", "_items", "failure")
 
     def __init__(self) -> None:
-        self._ids: collections.deque[str] = collections.deque(maxlen=REMEMBERED_RESPONSES)
+        self._ids: dict[str, None] = {}  # in the order of their coming
         self._items: collections.deque[Items] = collections.deque(maxlen=REMEMBERED_ITEM_SETS)
         self.failure: tuple[str | None, bool] | None = None
 
@@ -47,31 +48,42 @@ class Earlier:
 
     def add(self, request: Request) -> None:
         """The request is over."""
-        self._ids.extend(request.ids)
+        for named in request.ids:
+            self._remember_id(named)
         self._items.append(request.items)
 
     def remember(self, event: Event) -> None:
         """What an event names that belongs to nobody: more of that may come."""
-        named = response_id(event)
-        if named is not None and named not in self._ids:
-            self._ids.append(named)
+        self._remember_id(response_id(event))
         if not self._items:
             self._items.append({})
-        _note_item(event, self._items[-1])
+        _note_item(self._items[-1], event_type(event), item_id(event))
 
-    def owns(self, event: Event, kind: str, request: Request) -> bool:
-        """Whether an event is theirs, and not the request's that runs now."""
-        started = request.state is State.STARTED
-        named = response_id(event)
+    def _remember_id(self, named: str | None) -> None:
+        if named is None:
+            return
+        self._ids.pop(named, None)
+        self._ids[named] = None
+        if len(self._ids) > REMEMBERED_RESPONSES:
+            del self._ids[next(iter(self._ids))]
+
+    def owns(
+        self, event: Event, kind: str, named: str | None, item: str | None, request: Request
+    ) -> bool:
+        """Whether an event is theirs, and not the request's that runs now.
+
+        :param named: the response that it names.
+        :param item: the item that it names.
+        """
+        started = request.state is STARTED
         if named is not None and (named in request.ids) != (named in self._ids):
             # Some servers use one id for all responses of a connection; the opening tells them apart.
             return named not in request.ids and (started or kind not in OPENINGS)
         if kind == "response.failed" and self._follows_error(event):
             return True
-        item_id = _item_id(event)
-        if item_id is None or item_id in request.items:
+        if item is None or item in request.items:
             return False
-        was_done = self._item(item_id)
+        was_done = self._was_done(item)
         if was_done is None:
             return False
         # Some servers use the same item ids in every response. Then an item is announced anew; what an
@@ -79,9 +91,12 @@ class Earlier:
         announced = kind == ITEM_ADDED or (was_done and kind in ANNOUNCEMENTS)
         return not started or not announced
 
-    def _item(self, item_id: str) -> bool | None:
+    def _was_done(self, item: str) -> bool | None:
         """Whether an item of this id is done; None when no response had one."""
-        return next((items[item_id] for items in reversed(self._items) if item_id in items), None)
+        for items in reversed(self._items):
+            if item in items:
+                return items[item]
+        return None
 
     def _follows_error(self, event: Event) -> bool:
         """Whether this is the second voice of a failure whose first, an ``error``, has ended its turn."""
@@ -93,13 +108,12 @@ class Earlier:
         return not another and given is not None and given == reason(parse_error(event))
 
 
-def claim(request: Request, event: Event) -> None:
-    """Note what the event names as the request's own."""
-    named = response_id(event)
+def claim(request: Request, kind: str, named: str | None, item: str | None) -> None:
+    """Note what an event of this type names as the request's own: its response, and its item."""
     if named is not None and len(request.ids) < MAX_NAMES:
         request.ids.add(named)
         request.response_id = named
-    _note_item(event, request.items)
+    _note_item(request.items, kind, item)
 
 
 def reason(error: ErrorEvent | None) -> str | None:
@@ -107,13 +121,13 @@ def reason(error: ErrorEvent | None) -> str | None:
     return None if error is None else error.code or error.type
 
 
-def _note_item(event: Event, items: Items) -> None:
-    item_id = _item_id(event)
-    if item_id is not None and len(items) < MAX_NAMES:
-        items[item_id] = event_type(event) == ITEM_DONE or items.get(item_id, False)
+def _note_item(items: Items, kind: str, item: str | None) -> None:
+    if item is not None and len(items) < MAX_NAMES:
+        items[item] = kind == ITEM_DONE or items.get(item, False)
 
 
-def _item_id(event: Event) -> str | None:
+def item_id(event: Event) -> str | None:
+    """The id of the item that the event names."""
     if "item_id" not in event and "item" not in event:
         return None
     return text(event.get("item_id")) or text(mapping(event.get("item")).get("id"))

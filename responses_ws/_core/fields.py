@@ -16,7 +16,7 @@ def text(value: object) -> str | None:
 
 def count(value: object) -> int | None:
     """The value if it is a whole number from 0 on; True and False are none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from responses_ws._core.fields import mappings, printable, text
 from responses_ws.messages import ToolCall
 
-__all__ = ["CALLS", "Item", "all_annotations", "answer", "reasoning", "refusal", "tool_call", "tool_calls"]
+__all__ = ["CALLS", "Item", "Said", "read", "tool_call"]
 
 Item = dict[str, Any]
 
@@ -16,41 +17,54 @@ CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """The items that want something run, with the field that holds what the model wrote for it."""
 
 
-def answer(items: Iterable[Item]) -> str:
-    """All answer text; an empty string when there is none."""
-    return "".join([piece for item in items for piece in _texts(item, "content", "output_text", "text")])
+@dataclass(slots=True)
+class Said:
+    """What the items of a response say together.
+
+    :ivar content: all answer text; an empty string when there is none.
+    :ivar tool_calls: the calls to make, by call id (by item id or place where there is none); None without any.
+    :ivar refusal: the text of a refusal; None when the model did not refuse.
+    :ivar reasoning: the text of each reasoning item, or else its summary, with empty lines between parts; None
+        without.
+    :ivar annotations: citations and the like of all text, in order.
+    """
+
+    content: str
+    tool_calls: dict[str, ToolCall] | None
+    refusal: str | None
+    reasoning: str | None
+    annotations: list[dict[str, Any]]
 
 
-def refusal(items: Iterable[Item]) -> str | None:
-    """The text of a refusal; None when the model did not refuse."""
-    pieces = [piece for item in items for piece in _texts(item, "content", "refusal", "refusal")]
-    return "".join(pieces) or None
-
-
-def reasoning(items: Iterable[Item]) -> str | None:
-    """The text of each reasoning item, or else its summary, with empty lines between parts; None without."""
-    found = []
-    for item in items:
-        found += _texts(item, "content", "reasoning_text", "text") or _texts(
-            item, "summary", "summary_text", "text"
-        )
-    return "\n\n".join(found) or None
-
-
-def all_annotations(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """Citations and the like of all answer text, in order."""
-    parts = (part for item in items for part in mappings(item.get("content")))
-    return [entry for part in parts for entry in mappings(part.get("annotations"))]
-
-
-def tool_calls(items: Iterable[Item]) -> dict[str, ToolCall] | None:
-    """The calls to make, by call id (by item id or place where there is none); None without any."""
-    calls = {}
+def read(items: Iterable[Item]) -> Said:
+    """Look once at every item and its parts."""
+    answer: list[str] = []
+    refusal: list[str] = []
+    reasoning: list[str] = []
+    annotations: list[dict[str, Any]] = []
+    calls: dict[str, ToolCall] = {}
     for index, item in enumerate(items):
+        thoughts: list[str] = []
+        for part in mappings(item.get("content")):
+            kind = part.get("type")
+            if kind == "output_text":
+                answer.append(_text(part, "text"))
+            elif kind == "refusal":
+                refusal.append(_text(part, "refusal"))
+            elif kind == "reasoning_text":
+                thoughts.append(_text(part, "text"))
+            annotations += mappings(part.get("annotations"))
+        reasoning += list(filter(None, thoughts)) or _summary(item)
         call = tool_call(item)
         if call is not None:
             calls[call.id or call.item_id or str(index)] = call
-    return calls or None
+    return Said(
+        "".join(answer),
+        calls or None,
+        "".join(refusal) or None,
+        "\n\n".join(reasoning) or None,
+        annotations,
+    )
 
 
 def tool_call(item: Item) -> ToolCall | None:
@@ -67,10 +81,11 @@ def tool_call(item: Item) -> ToolCall | None:
     )
 
 
-def _texts(item: Item, field: str, part_type: str, name: str) -> list[str]:
-    """The texts of one kind, without the empty ones."""
-    return [
-        printable(found)
-        for part in mappings(item.get(field))
-        if part.get("type") == part_type and (found := text(part.get(name)))
-    ]
+def _summary(item: Item) -> list[str]:
+    """The texts of a summary, without the empty ones."""
+    parts = mappings(item.get("summary"))
+    return [found for part in parts if part.get("type") == "summary_text" and (found := _text(part, "text"))]
+
+
+def _text(part: dict[str, Any], name: str) -> str:
+    return printable(text(part.get(name)) or "")

@@ -44,13 +44,13 @@ def admissible(lanes: Iterable[Lane], limit: int) -> list[Request]:
 
     :param limit: responses that may run in parallel.
     """
-    taken = [lane for lane in lanes if lane.current is not None]
-    room = limit - sum(lane.current.admitted for lane in taken if lane.current)
-    if room == limit - len(taken):
+    first = [lane.current for lane in lanes if lane.current is not None]
+    waiting = [request for request in first if not request.admitted]
+    if not waiting:
         return []
-    forked = {lane.current.source for lane in taken if lane.current and lane.current.admitted}
+    room = limit - (len(first) - len(waiting))
+    forked = {request.source for request in first if request.admitted}
     found: list[Request] = []
-    waiting = [lane.current for lane in taken if lane.current and not lane.current.admitted]
     for request in sorted(waiting, key=lambda request: request.turn):
         if len(found) < room and (request.lane,) not in forked:
             found.append(request)

@@ -14,7 +14,7 @@ import itertools
 import sys
 from typing import Any
 
-from responses_ws._core.earlier import Earlier, claim, reason
+from responses_ws._core.earlier import Earlier, claim, item_id, reason
 from responses_ws._core.events import (
     ONGOING,
     OPENINGS,
@@ -34,6 +34,7 @@ from responses_ws.messages import Steer
 
 __all__ = ["Lanes"]
 
+QUEUED, SENDING, STARTED = State.QUEUED, State.SENDING, State.STARTED  # once for every event, see DONE in responses_ws._call
 CONNECTION_CODES = frozenset({"websocket_connection_limit_reached"})
 """Errors that end the connection, whoever is running on it."""
 
@@ -75,7 +76,7 @@ class Lanes:
         Raises :class:`ConcurrencyError` when a response is running or already waiting there, and
         :class:`StreamLimitReached` when the service takes no further name on this connection.
         """
-        self.admit()
+        self._release_left()
         lane = self._lanes.get(request.lane) or self._new_lane(request.lane)
         request.turn = next(self._turns)
         if lane.current is None:
@@ -92,15 +93,18 @@ class Lanes:
 
     def admit(self) -> None:
         """Let in whom there is room for, past those who were left before a byte was sent."""
-        for left in [holder for holder in self._holders() if holder.abandoned]:
-            if left.state is State.QUEUED:
-                self.release(left)
+        self._release_left()
         self._admit()
+
+    def _release_left(self) -> None:
+        for holder in self._holders():
+            if holder.abandoned and holder.state is QUEUED:
+                self.release(holder)
 
     def release(self, request: Request) -> None:
         """Give up a place that nothing was sent from. For a request that holds none it does nothing."""
         lane = self._lanes.get(request.lane)
-        if lane is None or request.state not in (State.QUEUED, State.SENDING):
+        if lane is None or request.state not in (QUEUED, SENDING):
             return
         if lane.waiting is request:
             lane.waiting = None
@@ -113,33 +117,33 @@ class Lanes:
 
     def send(self, request: Request) -> bool:
         """The request's message begins to leave. False while another's does: ``ready`` will tell."""
-        request.held = any(other.state is State.SENDING for other in self._holders())
+        request.held = any([holder.state is SENDING for holder in self._holders()])
         if request.held:
             return False
         lane = self._lanes[request.lane]
         lane.used = True
         if request.source is None:
             request.source = self._source(lane, request.parent)
-        request.move(State.SENDING)
+        request.move(SENDING)
         return True
 
     def sent(self, request: Request) -> None:
         """The last byte has left. The answer may have been faster."""
-        if request.state is State.SENDING:
+        if request.state is SENDING:
             request.move(State.SENT)
         self._hand_on()
 
     def unsent(self, request: Request) -> None:
         """The message did not leave whole, and its connection is gone. The request comes to the next one."""
-        if request.state is State.SENDING:
-            request.move(State.QUEUED)
+        if request.state is SENDING:
+            request.move(QUEUED)
             request.admitted, request.source = False, None
             self._admit()
         self._hand_on()
 
     def steerable(self, request: Request) -> str | None:
         """The id of the request's running response; None before it has one, and after the end."""
-        return request.response_id if request.state is State.STARTED and not request.abandoned else None
+        return request.response_id if request.state is STARTED and not request.abandoned else None
 
     def steer(self, request: Request, steer: Steer) -> None:
         """A steer leaves for the request's response: from here on its end may not be that of the turn."""
@@ -157,11 +161,11 @@ class Lanes:
         """Whether no request has the lane, but for one that was left before a byte of it was sent."""
         found = self._lanes.get(lane)
         holder = None if found is None else found.current
-        return holder is None or (holder.abandoned and holder.state is State.QUEUED)
+        return holder is None or (holder.abandoned and holder.state is QUEUED)
 
     def running(self) -> list[Request]:
         """Every request of which at least a byte has left and whose end was not seen."""
-        return [request for request in self._holders() if request.state is not State.QUEUED]
+        return [request for request in self._holders() if request.state is not QUEUED]
 
     def deserted(self) -> bool:
         """Whether every place is taken by what its caller has left."""
@@ -184,9 +188,9 @@ class Lanes:
             request = lane.current
             if request is None:
                 continue
-            if request.state is State.QUEUED:
+            if request.state is QUEUED:
                 request.admitted = False
-            elif request.state is not State.SENDING or request.abandoned:
+            elif request.state is not SENDING or request.abandoned:
                 ended.append(request)
                 lane.go_on()
                 request.move(State.DONE)
@@ -211,7 +215,7 @@ class Lanes:
         if len(self._lanes) > 1 or "stream_id" in event:
             lane = self._named(event["stream_id"]) if "stream_id" in event else self._unnamed()
         request = None if lane is None else lane.current
-        if lane is None or request is None or request.state is State.QUEUED:
+        if lane is None or request is None or request.state is QUEUED:
             return self._unowned(lane, event)
         try:
             known = event.get("item_id") in request.items and event.get("type") in ONGOING
@@ -233,24 +237,25 @@ class Lanes:
     def _attribute(self, lane: Lane, request: Request, event: Event) -> Request | None:
         kind = event_type(event)
         status = terminal_status(event)
-        if lane.earlier.owns(event, kind, request):
+        named, item = response_id(event), item_id(event)
+        if lane.earlier.owns(event, kind, named, item, request):
             self._stray(None, event)
             return None
         if kind.startswith(STEER_EVENTS):
             return self._note_steer(lane, request, event, kind)
         if status == "error":
             return self._fail(lane, request, event)
-        if kind == "response.done" and request.state is not State.STARTED and response_id(event) is None:
+        if kind == "response.done" and request.state is not STARTED and named is None:
             # The trailing mark of the response before: an answer that consists of its end alone names itself.
             self._stray(None, event)
             return None
         if starts_response(kind):
             if request.steering is not None and kind in OPENINGS:
                 request.steering.begin()
-            claim(request, event)
+            claim(request, kind, named, item)
             lane.earlier.failure = None
-            if request.state is not State.STARTED:
-                request.move(State.STARTED)
+            if request.state is not STARTED:
+                request.move(STARTED)
                 self._learn(request, event)
             if request.source is not None and kind not in OPENINGS:
                 request.source = None
@@ -270,7 +275,7 @@ class Lanes:
     def _fail(self, lane: Lane, request: Request, event: Event) -> Request | None:
         error = parse_error(event)
         its_own = event.get("stream_id") is not None or len(self.running()) == 1
-        if its_own and request.state is not State.STARTED:
+        if its_own and request.state is not STARTED:
             request.delivery = Delivery.REJECTED
         if _ends_connection(error) or not its_own:
             self.connection_error = event
@@ -300,14 +305,18 @@ class Lanes:
 
     def _hand_on(self) -> None:
         """No message is leaving: the next one may."""
-        held = [holder for holder in self._holders() if holder.held and holder.state is State.QUEUED]
-        self.ready += sorted(held, key=lambda request: request.turn)[:1]
+        held = [holder for holder in self._holders() if holder.held and holder.state is QUEUED]
+        if held:
+            self.ready.append(min(held, key=lambda request: request.turn))
 
     def _source(self, lane: Lane, parent: str | None) -> tuple[str | None] | None:
         """The other lane whose latest response this is, if there is one; see :attr:`Request.source`."""
         if parent is None or lane.latest == parent:
             return None
-        return next(((name,) for name, other in self._lanes.items() if other.latest == parent), None)
+        for name, other in self._lanes.items():
+            if other.latest == parent:
+                return (name,)
+        return None
 
     def _stray(self, lane: Lane | None, event: Event) -> None:
         """Between turns nothing is anybody's; what it names is remembered, for more of it may come."""
@@ -325,8 +334,13 @@ class Lanes:
     # -- names
 
     def _holders(self) -> list[Request]:
-        holders = (holder for lane in self._lanes.values() for holder in (lane.waiting, lane.current))
-        return [holder for holder in holders if holder is not None]
+        found = []
+        for lane in self._lanes.values():
+            if lane.waiting is not None:
+                found.append(lane.waiting)
+            if lane.current is not None:
+                found.append(lane.current)
+        return found
 
     def _new_lane(self, name: str | None) -> Lane:
         # A name that was taken and never sent is not known to the service.

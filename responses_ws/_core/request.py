@@ -188,7 +188,7 @@ def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(payload, Mapping):
+    if not isinstance(payload, (dict, Mapping)):  # a dict is known as one at once
         raise ConfigurationError(f"payload must be a mapping, not {type(payload).__name__}")
     for name in payload:
         if not isinstance(name, str):

@@ -23,6 +23,9 @@ class State(enum.Enum):
     DONE = "done"
     """Its terminal event was seen, or its connection ended."""
 
+    # That of an enumeration hashes the name, in Python, at each move.
+    __hash__ = object.__hash__
+
 
 MOVES: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.SENDING, State.DONE}),

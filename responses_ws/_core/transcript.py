@@ -103,14 +103,15 @@ def _role(item: Item) -> str:
 
 
 def _answer(output: list[Item]) -> Message:
+    said = item_rules.read(output)
     return Message(
-        content=item_rules.answer(output) or "".join(_text(item.get("content")) for item in output),
-        tool_calls=item_rules.tool_calls(output),
+        content=said.content or "".join(_text(item.get("content")) for item in output),
+        tool_calls=said.tool_calls,
         status="completed",
         output=output,
-        refusal=item_rules.refusal(output),
-        reasoning=item_rules.reasoning(output),
-        annotations=item_rules.all_annotations(output),
+        refusal=said.refusal,
+        reasoning=said.reasoning,
+        annotations=said.annotations,
     )
 
 
