@@ -112,8 +112,10 @@ class Connection(Linked):
 
         When a connection is lost, who had a place on it comes to the next one.
         """
-        if call.admitted:
-            return
+        if not call.admitted:
+            self._wait_for_place(call, drain, deadline)
+
+    def _wait_for_place(self, call: Call, drain: float | None, deadline: Deadline) -> None:
         patience = Deadline(deadline.remaining(self._patience))
         drained = Deadline(drain)
         while not (call.admitted or deadline.expired):

@@ -23,7 +23,7 @@ ANNOUNCEMENTS = frozenset({ITEM_ADDED, ITEM_DONE, "response.content_part.added"}
 REMEMBERED_RESPONSES = 32
 REMEMBERED_ITEM_SETS = 4
 MAX_NAMES = 4096
-STARTED = State.STARTED  # once for every event: looking it up in the enumeration takes as long as comparing
+STARTED = State.STARTED  # once for every event, see responses_ws._core.lanes
 
 
 class Earlier:
@@ -67,9 +67,7 @@ class Earlier:
         if len(self._ids) > REMEMBERED_RESPONSES:
             del self._ids[next(iter(self._ids))]
 
-    def owns(
-        self, event: Event, kind: str, named: str | None, item: str | None, request: Request
-    ) -> bool:
+    def owns(self, event: Event, kind: str, named: str | None, item: str | None, request: Request) -> bool:
         """Whether an event is theirs, and not the request's that runs now.
 
         :param named: the response that it names.

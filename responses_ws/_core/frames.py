@@ -62,12 +62,16 @@ class FrameParser:
         self.pings: list[bytes] = []
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The start of a frame that is not complete, looked at again when ``_wanted`` bytes are there, the
-        # ``_head`` of its header included: a large message costs what it weighs, in time and in memory,
-        # however small the pieces that it comes in.
-        self._begun = bytearray()
-        self._wanted = 0
+        # The start of a header that is not complete.
+        self._begun = b""
+        # A frame whose payload is not complete: the first byte and the size of its header, the payload as far
+        # as there is room for it, how much of that is filled, and its size in the end. A large message costs
+        # what has come of it, in time and in memory, however small the pieces that it comes in.
+        self._first = 0
         self._head = 0
+        self._payload: bytearray | None = None
+        self._filled = 0
+        self._size = 0
         # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
         self._message: bytearray | None = None
         self._weight = 0
@@ -79,41 +83,65 @@ class FrameParser:
         """
         if self.failure is not None:
             return []
-        if len(self._begun) + len(data) < self._wanted:
-            self._begun += data
-            return []
         messages: list[Payload] = []
         try:
-            if self._begun:
-                data = self._complete(data, messages)
-            rest = self._cut(data, messages)
+            if self._payload is not None:
+                data = self._fill(self._payload, data, messages)
+            elif self._begun:
+                data, self._begun = self._begun + data, b""
+            self._cut(data, messages)
         except (ConnectionLost, PayloadTooLarge, ProtocolError) as failure:
             # Without its traceback, whose frames hold what was received.
             self.failure = failure.with_traceback(None)
-        else:
-            if rest < len(data):
-                self._begun += data[rest:]
         # Looked for in all of it at once. The frames were cut from the bytes as they came: the end of a read
         # may cut a secret in two, and a header may look like the beginning of one.
         if messages and self._mask(data) is not data:
             messages = [self._mask(message) for message in messages]
         return messages
 
-    def _complete(self, data: bytes, messages: list[Payload]) -> bytes:
-        """Take the frame that has begun, where it lies; what comes after it, or the bytes to begin with."""
-        begun, self._begun = self._begun, bytearray()
-        missing = self._wanted - len(begun)
-        if missing < 0:  # not even its header was whole
-            return bytes(begun) + data
-        begun += data[:missing]
-        first = begun[0]
-        del begun[: self._head]
-        self._take(first, begun, self._wanted, messages)
-        messages[:] = [self._mask(message) for message in messages]
+    def room(self, at_least: int) -> memoryview | None:
+        """Where to receive what is missing of a data frame, if that is so many bytes; see :meth:`filled`.
+
+        A header that promises much has not sent it: the room doubles as it is filled. So the view must be gone
+        when the next one is asked for.
+        """
+        payload, missing = self._payload, self._size - self._filled
+        if payload is None or missing < at_least or self._first & CONTROL:
+            return None
+        if self._filled == len(payload):
+            if self._filled < at_least:
+                payload += bytes(at_least)
+            else:
+                payload *= 2
+            del payload[self._size :]
+        return memoryview(payload)[self._filled :]
+
+    def filled(self, count: int) -> list[Payload]:
+        """So many bytes were received into the room; what :meth:`feed` returns."""
+        messages: list[Payload] = []
+        self._filled += count
+        if self._payload is not None and self._filled == self._size:
+            self._complete(self._payload, messages)
+        return messages
+
+    def _fill(self, payload: bytearray, data: bytes, messages: list[Payload]) -> bytes:
+        """Take what is missing of the payload; what comes after it."""
+        missing = self._size - self._filled
+        piece = data[:missing]
+        payload[self._filled : self._filled + len(piece)] = piece
+        self._filled += len(piece)
+        if self._filled == self._size:
+            self._complete(payload, messages)
         return data[missing:]
 
-    def _cut(self, data: bytes, messages: list[Payload]) -> int:
-        """Cut every whole frame; return where the first incomplete one begins."""
+    def _complete(self, payload: bytearray, messages: list[Payload]) -> None:
+        """Take the frame that has come in pieces, where it lies."""
+        self._payload = None
+        self._take(self._first, payload, self._head + self._size, messages)
+        messages[:] = [self._mask(message) for message in messages]
+
+    def _cut(self, data: bytes, messages: list[Payload]) -> None:
+        """Cut every whole frame, and begin with the first incomplete one."""
         position = 0
         end = len(data)
         while end - position >= 2:
@@ -140,15 +168,18 @@ class FrameParser:
             if weight > self._limit - self._weight and not first & CONTROL:
                 raise self._too_large(weight, length)
             if stop > end:
-                self._wanted, self._head = weight, start - position
-                return position
+                self._first, self._head = first, start - position
+                self._payload = bytearray(data[start:])
+                self._filled, self._size = end - start, length
+                return
             if first == FIN_TEXT:
                 messages.append(data[start:stop])
+            elif first == CONT:
+                self._take_fragment(first, data[start:stop], weight, messages)
             else:
                 self._take(first, data[start:stop], weight, messages)
             position = stop
-        self._wanted = 0
-        return position
+        self._begun = data[position:]
 
     def _check_header(self, first: int, length: int) -> None:
         """What a header alone can get wrong (RFC 6455, 5.2, 5.4, 5.5), before its payload is waited for."""

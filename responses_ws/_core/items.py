@@ -22,10 +22,10 @@ class Said:
     """What the items of a response say together.
 
     :ivar content: all answer text; an empty string when there is none.
-    :ivar tool_calls: the calls to make, by call id (by item id or place where there is none); None without any.
+    :ivar tool_calls: the calls to make, by call id (by item id or place where there is none), or None.
     :ivar refusal: the text of a refusal; None when the model did not refuse.
-    :ivar reasoning: the text of each reasoning item, or else its summary, with empty lines between parts; None
-        without.
+    :ivar reasoning: the text of each reasoning item, or else its summary, with empty lines between parts; or
+        None.
     :ivar annotations: citations and the like of all text, in order.
     """
 

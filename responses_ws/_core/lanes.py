@@ -34,7 +34,9 @@ from responses_ws.messages import Steer
 
 __all__ = ["Lanes"]
 
-QUEUED, SENDING, STARTED = State.QUEUED, State.SENDING, State.STARTED  # once for every event, see DONE in responses_ws._call
+QUEUED = State.QUEUED  # once for every event: looking it up in the enumeration takes as long as comparing
+SENDING = State.SENDING
+STARTED = State.STARTED
 CONNECTION_CODES = frozenset({"websocket_connection_limit_reached"})
 """Errors that end the connection, whoever is running on it."""
 
@@ -117,7 +119,7 @@ class Lanes:
 
     def send(self, request: Request) -> bool:
         """The request's message begins to leave. False while another's does: ``ready`` will tell."""
-        request.held = any([holder.state is SENDING for holder in self._holders()])
+        request.held = any(holder.state is SENDING for holder in self._holders())
         if request.held:
             return False
         lane = self._lanes[request.lane]

@@ -107,25 +107,22 @@ class SocketTransport:
         parser = self._parser
         if parser.failure is not None:
             raise self._farewell(parser.failure)
-        data = self._read(timeout)
-        if data is None:
-            return None
-        messages = parser.feed(data)
+        messages = self._read(timeout)
         if parser.pings:
             self._pong.append(_frame(Opcode.PONG, parser.pings[-1]))
             parser.pings.clear()
             self._flush()
         return messages
 
-    def _read(self, timeout: float | None) -> bytes | None:
-        """What the socket has, waiting for it once; None when nothing came."""
+    def _read(self, timeout: float | None) -> list[Payload] | None:
+        """The messages in what the socket has, waiting for it once; None when nothing came."""
         if self._begun:
             begun, self._begun = self._begun, b""
-            return begun
+            return self._parser.feed(begun)
         if self._full_read or (self._tls is not None and self._pending()):
-            data = self._try_read()
-            if data is not None:
-                return data
+            messages = self._try_read()
+            if messages is not None:
+                return messages
         if self._unsent or self._control or self._pong:
             self._wait_in_debt(timeout)
         else:
@@ -137,12 +134,19 @@ class SocketTransport:
         with self._guard:
             return self._tls is not None and self._tls.pending() > 0
 
-    def _try_read(self) -> bytes | None:
+    def _try_read(self) -> list[Payload] | None:
         """Read without waiting; None when there is nothing. Raises :class:`ConnectionLost` at the end."""
         self._full_read = False
+        data = b""
+        # TLS copies anyway, record by record.
+        room = self._parser.room(READ_BYTES) if self._tls is None else None
         try:
             with self._guard:
-                data = self._sock.recv(READ_BYTES)
+                if room is None:
+                    data = self._sock.recv(READ_BYTES)
+                    count = len(data)
+                else:
+                    count = self._sock.recv_into(room)
         except ssl.SSLWantWriteError:
             _poll(self._sock, write=True, timeout=RENEGOTIATION_SECONDS)
             return None
@@ -150,10 +154,10 @@ class SocketTransport:
             return None
         except (OSError, ValueError) as error:
             raise self._broken(error) from error
-        if not data or self._aborted:
+        if not count or self._aborted:
             raise self._broken(None)
-        self._full_read = len(data) >= self._full_bytes
-        return data
+        self._full_read = count >= self._full_bytes
+        return self._parser.feed(data) if room is None else self._parser.filled(count)
 
     def _broken(self, error: Exception | None) -> ConnectionLost:
         if self._aborted:

@@ -73,15 +73,29 @@ class Outcome(NamedTuple):
 BROKEN = End(ProtocolError, 1002)
 
 
-def read(pieces: Iterable[bytes], parser: FrameParser | None = None) -> Outcome:
-    """What a parser makes of the pieces."""
+def read(pieces: Iterable[bytes], parser: FrameParser | None = None, at_least: int | None = None) -> Outcome:
+    """What a parser makes of the pieces, which go into its room where it has so much (None: never)."""
     parser = parser or FrameParser()
-    messages = [message for piece in pieces for message in parser.feed(piece)]
+    messages = [message for piece in pieces for message in taken(parser, piece, at_least)]
     failure = parser.failure
     end = None if failure is None else End(type(failure), getattr(failure, "close_code", None))
     if isinstance(failure, ConnectionLost):
         end = End(ConnectionLost, failure.close_code, failure.close_reason)
     return Outcome(messages, parser.pings, end)
+
+
+def taken(parser: FrameParser, piece: bytes, at_least: int | None) -> Iterator[bytes]:
+    """The messages of a piece, as a socket gives it that never has more than the room that it is shown."""
+    while piece:
+        room = None if at_least is None else parser.room(at_least)
+        if room is None:
+            yield from parser.feed(piece)
+            return
+        size = min(len(room), len(piece))
+        room[:size] = piece[:size]
+        room.release()
+        yield from parser.filled(size)
+        piece = piece[size:]
 
 
 def slices(data: bytes, size: int) -> list[bytes]:
@@ -258,6 +272,7 @@ def test_clause(data: bytes, outcome: Outcome) -> None:
     """A rule of RFC 6455 holds, whole, byte by byte, and cut at every position."""
     for pieces in every_cut(data):
         assert read(pieces) == outcome
+        assert read(pieces, at_least=1) == outcome
 
 
 @pytest.mark.parametrize(("data", "outcome"), CLAUSES.values(), ids=CLAUSES)
@@ -413,6 +428,25 @@ def test_a_message_in_pieces_takes_little_more_than_its_size(
     parser.feed(begun)
     assert held(feed_pieces(size, count), parser) < at_most
     assert parser.failure is None
+
+
+def test_the_room_for_a_message_grows_as_it_is_filled() -> None:
+    """Neither does a header get the memory that it announces from one who receives in place."""
+    parser = FrameParser(None)
+    parser.feed(frame(TEXT, length=1 << 32))
+    assert held(lambda parser: parser.room(1 << 16), parser) < 3 << 16
+    for size in (1 << 16, 1 << 16, 1 << 17, 1 << 18):
+        room = parser.room(1 << 16)
+        assert room is not None
+        assert len(room) == size
+        room.release()
+        parser.filled(size)
+
+
+def test_the_rest_of_a_small_frame_is_read_with_what_follows_it() -> None:
+    parser = FrameParser()
+    parser.feed(frame(TEXT, length=1 << 16) + b"{}")
+    assert parser.room(1 << 16) is None
 
 
 @pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "of one byte"])
@@ -624,7 +658,8 @@ def test_valid_frames_are_read_as_websockets_reads_them(data: bytes, positions: 
     peer = other(data, limit=None)
     assert peer.failure is None
     expected = Outcome(peer.messages, peer.pings, peer.end)
-    assert read(cut(data, positions)) == expected
+    for at_least in (None, 1, 100):
+        assert read(cut(data, positions), at_least=at_least) == expected
 
 
 @st.composite
