@@ -411,7 +411,7 @@ def test_a_connection_that_was_taken_and_not_used_is_closed(
     with transport(model) as http_transport:
         http_transport.create_response(**ASK)
         with monkeypatch.context() as patch:
-            patch.setattr("requests.Request.prepare", interrupt)
+            patch.setattr("requests.PreparedRequest.prepare_body", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 http_transport.create_response(**ASK)
         gc.collect()

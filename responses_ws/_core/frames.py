@@ -102,8 +102,8 @@ class FrameParser:
     def room(self, at_least: int) -> memoryview | None:
         """Where to receive what is missing of a data frame, if that is so many bytes; see :meth:`filled`.
 
-        A header that promises much has not sent it: the room doubles as it is filled. So the view must be gone
-        when the next one is asked for.
+        A header that promises much has not sent it: the room doubles as it is filled. So the view must be
+        gone when the next one is asked for.
         """
         payload, missing = self._payload, self._size - self._filled
         if payload is None or missing < at_least or self._first & CONTROL:

@@ -34,6 +34,9 @@ MARGIN_SECONDS = 1.0
 SWITCHING = 101
 MOST_INTERIM = 16
 MAX_LINE = 64 * 1024
+Head = tuple[str, str, dict[str, str]]
+"""Method, address and headers of a request."""
+
 DECIMAL = re.compile("[0-9]{1,18}")
 HEXADECIMAL = re.compile(b"[0-9A-Fa-f]{1,15}")
 
@@ -47,6 +50,7 @@ class Line:
     def __init__(self, url: str) -> None:
         self._exchange: Callable[[], Any] = _nobody
         self._usable_until = 0.0
+        self._prepared: tuple[Head, requests.PreparedRequest] | None = None
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "wss" else 80)
         # Weak: what a finalizer of urllib3 knows, the connections of its pools, must not keep the pool alive.
@@ -68,8 +72,16 @@ class Line:
     ) -> requests.Response:
         """Send a request and wait for the head of its answer."""
         self._exchange = weakref.ref(exchange)
-        request = requests.Request(method, url, headers=headers, data=body or None).prepare()
+        request = self._prepare((method, url, headers))
+        request.prepare_body(body or None, None)
         return self._adapter.send(request, stream=True)
+
+    def _prepare(self, head: Head) -> requests.PreparedRequest:
+        """The request without its body: most are like the one before, and preparing is a tenth of a turn."""
+        if self._prepared is None or self._prepared[0] != head:
+            method, url, headers = head
+            self._prepared = head, requests.Request(method, url, headers=headers).prepare()
+        return self._prepared[1].copy()
 
     def rest(self, keep_alive: str) -> None:
         """The exchange is over; the header ``Keep-Alive`` may say how long the server waits for another."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["NothingYetError", "Reader", "Wire"]
 
 READ_BYTES = 64 * 1024
+FIRST_BYTES = 16 * 1024
+"""Of the body, that leave with the head: most bodies are whole in that, and the server wakes up once."""
 NOT_NOW = (TimeoutError, BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 LAST_WORD_SECONDS = 2.0
 """How long a server that stopped taking the request is given to say why."""
@@ -66,7 +68,7 @@ class Wire:
         self._deadline = deadline
         self._secret_headers = secret_headers
         self._mask = Masker(target.secrets)
-        self._head_sent = False
+        self._head: memoryview | None = None
         self._unsent = length
         self._stuck = False
         self._early = b""
@@ -152,15 +154,20 @@ class Wire:
     # -- sending
 
     def send(self, data: bytes) -> None:
-        """Send the head of the request, to which the secret headers are added, or a piece of its body."""
+        """Send the head of the request, to which the secret headers are added, or a piece of its body.
+
+        The head waits for a body that follows at once, and leaves with the first of it.
+        """
         try:
-            if self._head_sent:
-                self._send(memoryview(data))
-                self._unsent -= len(data)
-            else:
-                self._head_sent = True
+            if self._head is None:
                 # A memoryview shows nothing in a traceback with locals.
-                self._send(memoryview(b"".join([data[:-2], *self._secret_lines(), b"\r\n"])))
+                self._head = memoryview(b"".join([data[:-2], *self._secret_lines(), b"\r\n"]))
+                data = b""
+            if data or not self._unsent:
+                head, self._head = self._head, memoryview(b"")
+                self._send(memoryview(b"".join([head, data[:FIRST_BYTES]])))
+                self._send(memoryview(data)[FIRST_BYTES:])
+                self._unsent -= len(data)
         except OSError:
             self._stuck = True
             raise
