@@ -35,8 +35,8 @@ def latency(client: str, server: Server, events: int, rate: int) -> dict[str, fl
     return percentiles(latencies) | {"cpu": cpu / events * 1e6}
 
 
-def followed(server: Server, events: int, rate: int) -> dict[str, float]:
-    return percentiles(raw.follow(server, events, rate))
+def followed(server: Server, events: int, rate: int, *, threads: bool = False) -> dict[str, float]:
+    return percentiles(raw.follow(server, events, rate, threads=threads))
 
 
 def percentiles(nanoseconds: list[int]) -> dict[str, float]:
@@ -50,6 +50,7 @@ def tasks(server: Server, size: Size) -> list[Task]:
     for rate in RATES:
         setting, events = f"{rate:,} events/s", size.of(rate * SECONDS, rate // 10)
         found.append(Task(setting, raw.RAW, partial(followed, server, events, rate)))
+        found.append(Task(setting, raw.RAW_THREADS, partial(followed, server, events, rate, threads=True)))
         for name in available():
             found.append(Task(setting, name, partial(latency, name, server, events, rate)))
     return found
@@ -62,7 +63,8 @@ MEASURE = Measure(
 Each delta carries the time of its sending; the caller's code subtracts it from its own clock, which is the
 same for all processes of a machine. Each figure is a percentile over a turn of 2 seconds, so the median of a
 row is one over the rounds of such percentiles. The bare socket is one thread that reads and looks for the
-times with a regular expression: the share of the kernel and the scheduler.
+times with a regular expression: the share of the kernel and the scheduler. Two threads, of which one reads
+and hands over to the other, are the share of a client that reads on its own.
 """,
     columns={"p50": "p50, µs", "p99": "p99, µs", "cpu": "CPU per event, µs"},
     tasks=tasks,

@@ -8,23 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import re
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from harness import Server
 from server import HEADERS
 from turns import WARM_UP_EVENTS, Turn, encode_lanes, encode_turn
 
-__all__ = ["RAW", "RAW_HTTP", "drain", "drain_lanes", "follow", "receive_and_parse", "send_large", "turns"]
+__all__ = [
+    "RAW",
+    "RAW_HTTP",
+    "RAW_THREADS",
+    "drain",
+    "drain_lanes",
+    "follow",
+    "receive_and_parse",
+    "send_large",
+    "turns",
+]
 
 RAW = "bare socket"
 RAW_HTTP = "bare socket over HTTP"
+RAW_THREADS = "bare socket, two threads"
+"""One thread reads and hands over what it read to another: the limit of a client that reads on its own."""
 STAMPED = re.compile(rb'"delta":"(\d{20})"')
 BUFFER = 1024 * 1024
+READ = 64 * 1024
 
 
 def drain(server: Server, events: int, *, http: bool = False) -> float:
@@ -34,21 +50,25 @@ def drain(server: Server, events: int, *, http: bool = False) -> float:
     return _exchange(server, both, http=http)[-1]
 
 
-def turns(server: Server, count: int, *, http: bool = False) -> list[float]:
+def turns(server: Server, count: int, *, http: bool = False, threads: bool = False) -> list[float]:
     """Wall seconds of each of ``count`` turns of one delta."""
-    return _exchange(server, [Turn(events=1)] * count, http=http)
+    return _exchange(server, [Turn(events=1)] * count, http=http, threads=threads)
 
 
-def _exchange(server: Server, turns: Iterable[Turn], *, http: bool) -> list[float]:
+def _exchange(server: Server, turns: Iterable[Turn], *, http: bool, threads: bool = False) -> list[float]:
     """Wall seconds of each of these turns on one connection."""
     buffer = bytearray(BUFFER)
     seconds = []
-    with connected(server, http=http) as sock:
+    with connected(server, http=http) as sock, contextlib.ExitStack() as stack:
+        read = stack.enter_context(handed_over(sock)) if threads else None
         for ordinal, turn in enumerate(turns):
             size = len(encode_turn(turn, ordinal, http)) + (len(HEADERS) if http else 0)
             start = time.perf_counter()
             sock.sendall(request_of(turn) if http else request_frame(turn, ""))
-            receive(sock, size, buffer)
+            if read is None:
+                receive(sock, size, buffer)
+            else:
+                take(read, size)
             seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -70,14 +90,15 @@ def drain_lanes(server: Server, lanes: int, events: int) -> float:
     return seconds
 
 
-def follow(server: Server, events: int, rate: int) -> list[int]:
-    """Nanoseconds between the sending of each delta and the return of the ``recv`` that brought it."""
+def follow(server: Server, events: int, rate: int, *, threads: bool = False) -> list[int]:
+    """Nanoseconds between the sending of each delta and the return of the read that brought it."""
     latencies: list[int] = []
     pending = b""
-    with connected(server) as sock:
+    with connected(server) as sock, contextlib.ExitStack() as stack:
+        read = stack.enter_context(handed_over(sock)) if threads else partial(sock.recv, READ)
         send_request(sock, Turn(events=events, rate=rate))
         while len(latencies) < events:
-            pending += sock.recv(65536)
+            pending += read()
             now = time.monotonic_ns()
             end = 0
             for match in STAMPED.finditer(pending):
@@ -146,6 +167,26 @@ def connected(server: Server, *, secure: bool = False, http: bool = False) -> It
         yield sock
 
 
+@contextlib.contextmanager
+def handed_over(sock: socket.socket) -> Iterator[Callable[[], bytes]]:
+    """What a thread of its own reads, read by read; an empty one is the end."""
+    found: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        data = b"begun"
+        while data:
+            data = sock.recv(READ)
+            found.put(data)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield found.get
+    finally:
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
 def send_request(sock: socket.socket, turn: Turn, **fields: str) -> None:
     sock.sendall(request_frame(turn, "", **fields))
 
@@ -182,6 +223,13 @@ def receive(sock: socket.socket, size: int, buffer: bytearray) -> None:
     missing = size
     while missing > 0:
         missing -= received(sock.recv_into(buffer))
+
+
+def take(read: Callable[[], bytes], size: int) -> None:
+    """Have ``size`` bytes handed over, as many at a time as come."""
+    missing = size
+    while missing > 0:
+        missing -= received(len(read()))
 
 
 def received(count: int) -> int:

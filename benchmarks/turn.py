@@ -31,15 +31,17 @@ def turn(client: str, server: Server, count: int) -> dict[str, float]:
     return percentiles(nanoseconds) | {"cpu": cpu / count * 1e6}
 
 
-def bare(server: Server, count: int, http: bool) -> dict[str, float]:
-    return percentiles([round(seconds * 1e9) for seconds in raw.turns(server, count, http=http)])
+def bare(server: Server, count: int, *, http: bool = False, threads: bool = False) -> dict[str, float]:
+    seconds = raw.turns(server, count, http=http, threads=threads)
+    return percentiles([round(each * 1e9) for each in seconds])
 
 
 def tasks(server: Server, size: Size) -> list[Task]:
     count = size.of(500, 10)
     return [
-        Task("one delta", raw.RAW, partial(bare, server, count, False)),
-        Task("one delta", raw.RAW_HTTP, partial(bare, server, count, True)),
+        Task("one delta", raw.RAW, partial(bare, server, count)),
+        Task("one delta", raw.RAW_THREADS, partial(bare, server, count, threads=True)),
+        Task("one delta", raw.RAW_HTTP, partial(bare, server, count, http=True)),
         *(Task("one delta", name, partial(turn, name, server, count)) for name in available()),
     ]
 
@@ -49,7 +51,8 @@ MEASURE = Measure(
     title="A short turn",
     about="""
 500 turns on one connection, each of one delta and the eight events around it: from the call that sends the
-request to the final message. Over HTTP the connection is kept alive.
+request to the final message. Over HTTP the connection is kept alive. The bare sockets know how many bytes
+come, and parse none.
 """,
     columns={"p50": "p50, µs", "p99": "p99, µs", "cpu": "CPU per turn, µs"},
     tasks=tasks,
