@@ -81,8 +81,9 @@ class Wire:
 
     def send_large(self, data: bytes) -> None:
         """Send in large pieces, answering pings between them."""
+        self.sock.sendall(data[:SLICE])
         with memoryview(data) as view:
-            for start in range(0, len(data), SLICE):
+            for start in range(SLICE, len(data), SLICE):
                 self.answer_for(0)
                 self.sock.sendall(view[start : start + SLICE])
 
@@ -106,6 +107,13 @@ class Wire:
             raise EOFError
 
     def _frame(self) -> tuple[bool, int, bytes, bytearray]:
+        if not self._pending:
+            self._pending += self._receive()
+        head = bytes(self._pending[:8])
+        # A short request, whole and alone: what a client waits for is not the server's reading.
+        if len(head) == 8 and head[1] & 0x7F == 126 and len(self._pending) == 8 + (head[2] << 8 | head[3]):
+            payload, self._pending = self._pending[8:], bytearray()
+            return bool(head[0] & 0x80), head[0] & 0x0F, head[4:], payload
         first, second = self.read(2)
         length = second & 0x7F
         if length == 126:
