@@ -5,8 +5,8 @@ is the error's ``delivery``:
 
 ==========  ====================================================================================
 NOT_SENT    over HTTP at once where the socket could not be had, else again after a pause
-REJECTED    429 and 5xx after their delay; a lost id once with the whole input; the age limit at
-            once on a new connection; any other 4xx never
+REJECTED    408, 409, 429 and 5xx after their delay; a lost id once with the whole input; the age
+            limit at once on a new connection; any other 4xx never
 UNKNOWN     raised; again after a pause with ``replay="unknown"``. A gateway's 504 is one: it gave up
             waiting for the service, which may go on
 STARTED     raised
@@ -45,6 +45,8 @@ __all__ = ["RAISE", "Attempt", "Decision", "Next", "Retry", "acts_on_its_own", "
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
+PASSING = frozenset({408, 409, 429})
+"""Below 500, what may be otherwise the next time; the official SDK asks again after the same."""
 LONGEST_RETRY_AFTER = 120.0
 """Seconds that are waited because the service says so; beyond that the caller decides."""
 
@@ -235,7 +237,8 @@ def _again(error: ResponseError) -> Next:
         return Next.AGAIN if word == "true" else Next.RAISE
     if error.code in NO_QUOTA or error.type in NO_QUOTA:
         return Next.RAISE
-    return Next.AGAIN if error.status == 429 or (error.status or 0) >= 500 else Next.RAISE
+    status = error.status or 0
+    return Next.AGAIN if status in PASSING or status >= 500 else Next.RAISE
 
 
 def _unknown(policy: Retry, error: ResponsesWSError, attempt: Attempt) -> Next:

@@ -89,6 +89,8 @@ ROWS: list[tuple[str, ResponsesWSError, Attempt, Next]] = [
     ("no place in the pool", PoolTimeout(""), TO_HTTP, Next.RAISE),
     # REJECTED
     ("429", RateLimitError("", status=429, delivery=R), SOCKET_ONLY, Next.AGAIN),
+    ("408", BadRequestError("", status=408, delivery=R), TO_HTTP, Next.AGAIN),
+    ("409", BadRequestError("", status=409, delivery=R), TO_HTTP, Next.AGAIN),
     ("no quota", RateLimitError("", status=429, code="insufficient_quota", delivery=R), TO_HTTP, Next.RAISE),
     ("overloaded", ServerError("", status=503, code="server_is_overloaded", delivery=R), TO_HTTP, Next.AGAIN),
     ("server_error without a code", ServerError("", status=500, delivery=R), TO_HTTP, Next.AGAIN),
