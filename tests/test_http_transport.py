@@ -41,7 +41,7 @@ from responses_ws import (
     Timeouts,
     _http_call,
 )
-from responses_ws._transport import dialling, http
+from responses_ws._transport import dialling, http, http_wire
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import (
     Model,
@@ -525,6 +525,82 @@ def test_the_key_is_asked_for_each_time(model: ScriptedServer) -> None:
             http_transport.create_response(**ASK)
     sent = [request.headers["authorization"] for request in model.http_requests]
     assert sent == ["Bearer key-of-the-first-call", "Bearer key-of-the-second-call"]
+
+
+def test_what_changes_between_two_requests_is_sent_as_it_is_then(model: ScriptedServer) -> None:
+    """On one connection: the key, the body and its length, a request without one, and the body again."""
+    keys = iter(["key-one", "key-two", "key-three"])
+    with HTTPTransport(lambda: next(keys), api_base=model.url) as http_transport:
+        first = http_transport.create_response(model="m", input="short")
+        http_transport.retrieve(str(first.response_id))
+        http_transport.create_response(model="m", input="longer than the one before it")
+    asked, looked, last = model.http_requests
+    assert {request.connection for request in model.http_requests} == {1}
+    keys_sent = [request.headers["authorization"] for request in (asked, looked, last)]
+    assert keys_sent == ["Bearer key-one", "Bearer key-two", "Bearer key-three"]
+    assert [request.method for request in (asked, looked, last)] == ["POST", "GET", "POST"]
+    assert "content-length" not in looked.headers
+    for request in (asked, last):
+        assert request.headers["content-length"] == str(len(request.body))
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is given to the socket of an exchange, write by write."""
+    found: list[bytes] = []
+    send = http_wire.Wire._send
+
+    def noted(wire: http_wire.Wire, view: memoryview) -> None:
+        if view:
+            found.append(bytes(view))
+        send(wire, view)
+
+    monkeypatch.setattr(http_wire.Wire, "_send", noted)
+    return found
+
+
+@pytest.mark.parametrize(("size", "count"), [(10, 1), (15_000, 1), (20_000, 2), (6_000_000, 2)])
+def test_a_request_leaves_in_one_piece_and_a_large_one_whole(
+    model: ScriptedServer, writes: list[bytes], size: int, count: int
+) -> None:
+    with transport(model) as http_transport:
+        for _ in range(2):  # on a new connection, and on the one that is kept
+            writes.clear()
+            http_transport.create_response(model="m", input="x" * size)
+            assert len(writes) == count
+            head, _, body = b"".join(writes).partition(b"\r\n\r\n")
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert json.loads(body)["input"] == "x" * size
+
+
+def test_a_request_without_a_body_leaves_at_once(model: ScriptedServer, writes: list[bytes]) -> None:
+    with transport(model) as http_transport:
+        response_id = str(http_transport.create_response(**ASK).response_id)
+        writes.clear()
+        http_transport.retrieve(response_id)
+    (head,) = writes
+    assert head.startswith(b"GET ")
+    assert head.endswith(b"\r\n\r\n")
+
+
+def test_an_interrupt_between_head_and_body_leaves_nothing_behind(
+    model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had waited of the request left is not the beginning of the next one."""
+    send = http_wire.Wire.send
+
+    def interrupted(wire: http_wire.Wire, data: bytes) -> None:
+        send(wire, data)
+        raise KeyboardInterrupt
+
+    with transport(model) as http_transport:
+        http_transport.create_response(**ASK)
+        with monkeypatch.context() as patch:
+            patch.setattr(http_wire.Wire, "send", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                http_transport.create_response(model="m", input="never sent")
+        http_transport.create_response(model="m", input="sent")
+    assert [request.json["input"] for request in model.http_requests] == [ASK["input"], "sent"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -39,6 +39,8 @@ CONT = int(Opcode.CONT)
 OPCODES = frozenset(Opcode)
 
 MAX_CONTROL_BYTES = 125
+ZEROS = memoryview(bytes(1 << 18))
+"""Room to be filled, where doubling would be too much."""
 NO_STATUS = 1005
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """RFC 6455, 7.4.1 and the IANA registry; 3000 to 4999 are allowed besides (7.4.2)."""
@@ -102,18 +104,17 @@ class FrameParser:
     def room(self, at_least: int) -> memoryview | None:
         """Where to receive what is missing of a data frame, if that is so many bytes; see :meth:`filled`.
 
-        A header that promises much has not sent it: the room doubles as it is filled. So the view must be
-        gone when the next one is asked for.
+        A header that promises much has not sent it: the room doubles as it is filled, and goes on in steps
+        before it would be more than the message. So the view must be gone when the next one is asked for.
         """
         payload, missing = self._payload, self._size - self._filled
         if payload is None or missing < at_least or self._first & CONTROL:
             return None
         if self._filled == len(payload):
-            if self._filled < at_least:
-                payload += bytes(at_least)
-            else:
+            if at_least <= self._filled <= missing:
                 payload *= 2
-            del payload[self._size :]
+            else:
+                payload += ZEROS[: min(max(self._filled, at_least), missing)]
         return memoryview(payload)[self._filled :]
 
     def filled(self, count: int) -> list[Payload]:

@@ -443,6 +443,32 @@ def test_the_room_for_a_message_grows_as_it_is_filled() -> None:
         parser.filled(size)
 
 
+@pytest.mark.parametrize("size", [(1 << 21) + (1 << 17), (1 << 22) - 1, 3 << 20], ids=hex)
+def test_the_room_for_a_message_is_not_twice_its_size(size: int) -> None:
+    """Where doubling would end far beyond the message, which keeps what was taken for it."""
+    parser = FrameParser(None)
+    parser.feed(frame(TEXT, length=size) + b"x" * 10)
+
+    def receive(parser: FrameParser) -> None:
+        while (room := parser.room(1 << 16)) is not None:
+            received = len(room)
+            room.release()
+            parser.filled(received)
+
+    assert held(receive, parser) < size * 1.3
+
+
+def test_a_secret_in_what_was_received_in_place_is_masked() -> None:
+    payload = b"a" * 70_000 + b"sk-0123456789abcdef" + b"b" * 70_000
+    data = frame(TEXT, payload)
+    for size in (len(payload), 70_025):  # whole, and cut inside the secret
+        parser = FrameParser(None, (Secret("sk-0123456789abcdef"),))
+        (message,) = read([data[:20], *slices(data[20:], size)], parser, 1).messages
+        assert b"0123456789" not in message
+        assert message.startswith(b"a" * 70_000)
+        assert message.endswith(b"b" * 70_000)
+
+
 def test_the_rest_of_a_small_frame_is_read_with_what_follows_it() -> None:
     parser = FrameParser()
     parser.feed(frame(TEXT, length=1 << 16) + b"{}")
