@@ -98,8 +98,10 @@ def follow(server: Server, events: int, rate: int, *, threads: bool = False) -> 
         read = stack.enter_context(handed_over(sock)) if threads else partial(sock.recv, READ)
         send_request(sock, Turn(events=events, rate=rate))
         while len(latencies) < events:
-            pending += read()
+            data = read()
             now = time.monotonic_ns()
+            received(len(data))
+            pending += data
             end = 0
             for match in STAMPED.finditer(pending):
                 latencies.append(now - int(match[1]))
@@ -173,10 +175,10 @@ def handed_over(sock: socket.socket) -> Iterator[Callable[[], bytes]]:
     found: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
-        data = b"begun"
-        while data:
-            data = sock.recv(READ)
-            found.put(data)
+        with contextlib.suppress(ConnectionError):  # the end of the turn is not that of the connection
+            while data := sock.recv(READ):
+                found.put(data)
+        found.put(b"")
 
     thread = threading.Thread(target=read)
     thread.start()
