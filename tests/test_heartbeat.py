@@ -171,13 +171,15 @@ def test_another_thread_may_cancel_between_two_beats(server: ScriptedServer) -> 
     server.connection(expect(), send(created("resp_1")), optional(expect_gone()))
     with chat(server) as talk:
         stream = talk.stream("hi")
-        found: list[Any] = []
+        begun = threading.Event()
 
         def read() -> None:
-            found.extend(stream.chunks(heartbeat=BEAT))  # keeps nothing when it raises
+            for chunk in stream.chunks(heartbeat=BEAT):
+                if chunk is not None:  # so the server has sent what it had to send
+                    begun.set()
 
         waiting = Task(read)
-        until(lambda: stream._turn.heartbeat is not None)
+        until(begun.is_set)
         talk.cancel()
         assert isinstance(waiting.error(), ResponseCancelled)
     join_readers()
