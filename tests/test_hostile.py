@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from shell import KEY, answer, ask, created, delta, websocket
+from shell import KEY, answer, ask, created, delta, join_readers, websocket
 from websocket import _handshake
 from websockets.frames import Opcode
 
@@ -55,12 +55,14 @@ LIMITS = Limits(max_message_bytes=MIB)
 def server(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
     with ScriptedServer(tls=request.param) as server:
         yield server
+        join_readers()
 
 
 @pytest.fixture
 def plain() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         yield server
+        join_readers()
 
 
 def nested(opening: str, closing: str, depth: int = 10_000) -> bytes:
