@@ -333,19 +333,25 @@ class Connection(Linked):
             raise failure
 
     def end(self, link: Link, cause: ResponsesWSError) -> None:
-        """The link is gone. The first cause counts; later ones change nothing."""
+        """The link is gone. The first cause counts; later ones change nothing.
+
+        Its reader calls this last of all, and so finishes what an interrupt has broken off in another thread.
+        """
         with self.lock:
             link.over = True
             cause = link.cause = link.cause or cause
-            if self.link is not link:
-                return
-            ended = self.lanes.end()
-            ready = self._take_ready()
-            self.link = None
+            known = self.link is not link
+            if not known:
+                self.lanes.end(link.ended)
+                self.link = None
+            ended, ready = link.ended, self._take_ready()
         for call in cast("list[Call]", ended):
             call.finish(cause, call.delivery)
             call.account(None)
+        link.ended = []
         _tell(ready)
+        if known and not ended:
+            return
         if self.watcher is not None:
             self.watcher(ended=True)
         # Last, for a handler of logs may raise.

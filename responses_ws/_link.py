@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from responses_ws._call import READY, Mark, wait_for
 from responses_ws._core.keepalive import Keepalive, Verdict
+from responses_ws._core.states import Request
 from responses_ws._process import connecting
 from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
@@ -40,6 +41,7 @@ class Link:
     :ivar generation: its number, from 1; 0 before it connects.
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
     :ivar cause: why it ended, or is about to.
+    :ivar ended: the requests that ended with it and were not told yet.
     :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
     :ivar dialer: the thread that waits for it to connect.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
@@ -51,6 +53,7 @@ class Link:
         self.transport: Transport | None = None
         self.over = False
         self.cause: ResponsesWSError | None = None
+        self.ended: list[Request] = []
         self.outcome: queue.SimpleQueue[BaseException | Mark] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
         self.rotate_at = None if max_age is None else time.monotonic() + _with_jitter(max_age)

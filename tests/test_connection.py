@@ -516,9 +516,14 @@ def test_a_connection_of_this_call_that_breaks_is_an_error(
     ids=str,
 )
 def test_what_the_server_said_before_the_break_decides(
-    ws: WebSocket, connector: ScriptedConnector, end: ResponsesWSError, replaced: bool
+    ws: WebSocket,
+    connector: ScriptedConnector,
+    monkeypatch: pytest.MonkeyPatch,
+    end: ResponsesWSError,
+    replaced: bool,
 ) -> None:
     """The reader's reason is the better one: a request that was refused as such is not repeated."""
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", SECONDS)  # the reader ends here
     transport = connector.transports[0]
     transport.block_send()
     task = Task(ask, ws)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from shell import Task, answer, ask, completed, created, delta, stack, wait_until_in, websocket
+from shell import SECONDS, Task, answer, ask, completed, created, delta, stack, wait_until_in, websocket
 
 from responses_ws import (
     ConnectionError,
@@ -49,7 +49,7 @@ from responses_ws.testing import (
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
 
-AT_ONCE = 0.5
+AT_ONCE = 2.0
 PATIENT = Timeouts(connect=None, send=None, ping_interval=None, drain=None, close=None)
 
 
@@ -90,8 +90,8 @@ def reader_is_in(name: str) -> Callable[[], None]:
 def interrupted(action: Callable[[], object], stage: Callable[[], object]) -> KeyboardInterrupt:
     """Run ``action`` and send SIGINT to this process when ``stage`` returns.
 
-    It comes out as KeyboardInterrupt within half a second. The exception is kept alive by the test, as
-    notebooks keep the last one, with everything that its traceback holds.
+    It comes out as KeyboardInterrupt within ten times the slices that waiting is made of. The exception is
+    kept alive by the test, as notebooks keep the last one, with everything that its traceback holds.
     """
     sent: queue.SimpleQueue[float] = queue.SimpleQueue()
 
@@ -627,17 +627,34 @@ def test_a_second_interrupt_before_the_clean_up_begins(monkeypatch):
     ws.disconnect()
 
 
+def hold_reader(transport: ScriptedTransport, go_on: threading.Event) -> None:
+    """Its reader comes late to what it has to do at the end."""
+    main, close = threading.main_thread(), transport.close
+
+    def held(*args: Any) -> None:
+        if threading.current_thread() is not main:
+            go_on.wait(SECONDS)
+        close(*args)
+
+    transport.close = held
+
+
 @pytest.mark.usefixtures("hasty")
-def test_an_interrupted_disconnect_loses_nobody():
-    """Whoever waited on the connection is told by the next disconnect at the latest."""
+@pytest.mark.parametrize("slow", [False, True], ids=["reader", "slow reader"])
+def test_an_interrupted_disconnect_loses_nobody(slow):
+    """Whoever waited on the connection is told by the next disconnect, or by its reader, at the latest."""
     for step in range(1, 1000):
         connector = ScriptedConnector()
         ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector).connect()
         waiting = Task(ask, ws)
         wait_until_in(waiting.ident or 0, "wait_for")
+        go_on = threading.Event()
+        if slow:
+            hold_reader(connector.transports[0], go_on)
         at_step = AtStep(step)
         with contextlib.suppress(KeyboardInterrupt), at_step.watching():
             ws.disconnect()
+        go_on.set()
         ws.disconnect()
         try:
             assert isinstance(waiting.error(), ConnectionLost)

@@ -41,7 +41,7 @@ from responses_ws.testing import (
     silence,
 )
 
-AT_ONCE = 0.5
+AT_ONCE = 2.0
 PATIENT = Timeouts(connect=None, send=None, ping_interval=None, drain=None, close=None)
 UNLIMITED = Limits(max_request_bytes=None)
 LARGE = "x" * 5_000_000

@@ -580,7 +580,8 @@ def test_no_tenant_starves(service: Service) -> None:
             tasks.append(Task(chat(pool, tenant="b").ask, text))
             waiting(pool, 2)
             service.let_go(service.asked[number])
-            until(lambda: len(service.asked) > size + number)  # one seat became free: one more is served
+            # One seat became free, so one more is served.
+            until(lambda: len(service.asked) > size + number)  # noqa: B023
             if "a" in service.asked:
                 break
         passed = service.asked.index("a") - size

@@ -178,13 +178,13 @@ class Lanes:
         """What is known of ``named`` beyond the connection: a server that does shows it on each."""
         return self._given if self.named else self.named
 
-    def end(self) -> list[Request]:
-        """The connection is gone: the requests that end with it.
+    def end(self, ended: list[Request]) -> None:
+        """The connection is gone: the requests that end with it are added to the list.
 
         A request that is being sent stays its sender's, who alone knows whether the last byte left; only an
-        abandoned one has no sender to decide.
+        abandoned one has no sender to decide. It may be called again when it was interrupted: each request is
+        in the list before its lane forgets it.
         """
-        ended = []
         for lane in self._lanes.values():
             lane.forget()
             request = lane.current
@@ -193,11 +193,13 @@ class Lanes:
             if request.state is QUEUED:
                 request.admitted = False
             elif request.state is not SENDING or request.abandoned:
-                ended.append(request)
+                if request not in ended:
+                    ended.append(request)
                 lane.go_on()
+        for request in ended:
+            if request.state is not State.DONE:
                 request.move(State.DONE)
         self._begin_anew()
-        return ended
 
     def _begin_anew(self) -> None:
         """Nothing is known of the next connection, and it knows no name."""

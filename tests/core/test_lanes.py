@@ -302,7 +302,9 @@ def loses(*numbers: int) -> Step:
     """The connection ends, and with it these requests."""
 
     def step(scene: Scene) -> None:
-        assert scene.lanes.end() == [scene.requests[number] for number in numbers]
+        ended: list[Request] = []
+        scene.lanes.end(ended)
+        assert ended == [scene.requests[number] for number in numbers]
         assert all(scene.requests[number].state is State.DONE for number in numbers)
 
     return step
@@ -1863,7 +1865,8 @@ class Turns(RuleBasedStateMachine):
         """The connection ends. Who is in the middle of a message tries again, or gives up."""
         sending = [request for request in self.all(State.SENDING) if not request.abandoned]
         running = self.all(State.SENDING, State.SENT, State.STARTED)
-        gone = self.lanes.end()
+        gone: list[Request] = []
+        self.lanes.end(gone)
         assert set(gone) == set(running) - set(sending)
         self.ended += gone
         self.server = {name: [] for name in self.NAMES}
