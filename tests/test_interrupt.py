@@ -217,7 +217,7 @@ def test_while_the_proxy_does_not_answer():
         ws = WebSocket(
             "any", api_base="ws://localhost:1/v1", proxy=f"http://127.0.0.1:{port}", timeouts=PATIENT
         )
-        assert interrupted(ws.connect, reader_is_in("_tunnel"))
+        assert interrupted(ws.connect, reader_is_in("read_head"))
         assert not ws.connected
 
 
