@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -188,7 +189,9 @@ def test_live_needs_a_key() -> None:
 def test_the_scripted_model_does_not_wait_for_acknowledgements() -> None:
     """Small events leave at once; held back for the ACK of the one before, each turn would take 40 ms."""
     with ScriptedServer(model=Model()) as server, WebSocket("any-key", api_base=server.url) as ws:
-        started = time.monotonic()
+        seconds = []
         for _ in range(25):
+            started = time.monotonic()
             ws.warmup(model="any", previous_response_id=None)
-        assert time.monotonic() - started < 0.5
+            seconds.append(time.monotonic() - started)
+    assert statistics.median(seconds) < 0.03
