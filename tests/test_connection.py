@@ -879,15 +879,16 @@ def test_a_peer_that_answers_pings_is_left_alone(connector: ScriptedConnector) -
 
 def test_a_peer_is_not_given_up_while_a_request_is_sent(connector: ScriptedConnector) -> None:
     """It may be too busy reading to answer a ping."""
-    timeouts = Timeouts(close=0.01, ping_interval=0.01, ping_timeout=0.01)
+    timeouts = Timeouts(close=0.01, ping_interval=0.02, ping_timeout=0.5)
     with WebSocket(KEY, client_class=connector, timeouts=timeouts) as ws:
         transport = connector.transports[0]
         serve(transport)
         transport.block_send()
         task = Task(ask, ws)
         transport.wait_for("blocked")
+        transport.deliver()  # so that the next ping comes while the request is sent
         transport.wait_for("ping")
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.7)
         assert ws.connected
         transport.deliver()
         transport.unblock_send()
@@ -921,7 +922,7 @@ def test_a_forgotten_websocket_ends_its_connection(connector: ScriptedConnector)
     gc.collect()
     assert gone() is None
     join_readers()
-    assert connector.transports[0].calls[-1] == "release"
+    assert "release" in connector.transports[0].calls
 
 
 def test_a_websocket_that_was_forgotten_in_a_cycle(connector: ScriptedConnector) -> None:
@@ -933,7 +934,7 @@ def test_a_websocket_that_was_forgotten_in_a_cycle(connector: ScriptedConnector)
     del ws, stream
     gc.collect()
     join_readers()
-    assert connector.transports[0].calls[-1] == "release"
+    assert "release" in connector.transports[0].calls
 
 
 def test_the_connection_limit_while_a_response_runs(ws: WebSocket, connector: ScriptedConnector) -> None:
