@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import sys
 import time
 from collections import deque
@@ -17,7 +16,7 @@ from responses_ws._batch_inputs import Input
 from responses_ws._batch_policy import Throttle, Verdict, judge
 from responses_ws._batch_progress import Progress
 from responses_ws._batch_worker import Ask, Outcome
-from responses_ws._call import wait_for
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import (
     ConfigurationError,
     ConnectionLost,
@@ -71,7 +70,7 @@ class Run:
         self._waiting: deque[Input] = deque()
         self._running = 0
         self._futures: set[Future[Outcome]] = set()
-        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+        self._ended: Mailbox[Ended] = Mailbox()
         self._fatal: BaseException | None = None
 
     def finish(self, inputs: Sequence[Input]) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import enum
-import queue
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
 from responses_ws._source import Batch, End
-from responses_ws._transport.deadline import SLICE_SECONDS
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
-__all__ = ["READY", "WOKEN", "Call", "Mark", "batches", "wait_for"]
+__all__ = ["READY", "WOKEN", "Call", "Mark", "batches"]
 
 
 class Mark(enum.Enum):
@@ -34,9 +32,6 @@ WOKEN = Mark.WOKEN
 
 class Call(Request):
     """A request with its queue: the :class:`Source` of a response over a WebSocket.
-
-    The queue is a :class:`queue.SimpleQueue`: its ``put`` and ``get`` are single C calls, so that neither
-    Ctrl-C nor a finalizer can leave its lock behind locked, as they can with :class:`queue.Queue`.
 
     :ivar number: its place among the calls of its connection.
     :ivar received: bytes put in the queue, written by the reader only.
@@ -64,7 +59,7 @@ class Call(Request):
 
     def __init__(self, lane: str | None = None) -> None:
         super().__init__(lane)
-        self.queue: queue.SimpleQueue[Batch | End | Mark] = queue.SimpleQueue()
+        self.queue: Mailbox[Batch | End | Mark] = Mailbox()
         self.number = 0
         self.received = 0
         self.taken = 0
@@ -124,7 +119,7 @@ class Call(Request):
 
     def orphan(self, cause: ResponsesWSError) -> None:
         """In a forked child: nothing will feed the queue, whose own lock may be held in the parent."""
-        self.queue = queue.SimpleQueue()
+        self.queue = Mailbox()
         self.finish(cause, self.delivery)
 
 
@@ -154,21 +149,3 @@ def batches(
         else:
             batch.events.append(event)
     return found
-
-
-def wait_for(source: queue.SimpleQueue[Any], seconds: float | None) -> Any:
-    """The next thing in the queue, or None after ``seconds`` (None: wait for ever).
-
-    Waits in slices, so that a signal ends it soon: see :data:`SLICE_SECONDS`.
-    """
-    end = None if seconds is None else time.monotonic() + seconds
-    left = seconds
-    while True:
-        try:
-            return source.get(timeout=SLICE_SECONDS if left is None else min(left, SLICE_SECONDS))
-        except queue.Empty:
-            if end is None:
-                continue
-            left = end - time.monotonic()
-            if left <= 0:
-                return None

@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from responses_ws._call import READY, Mark, wait_for
+from responses_ws._call import READY, Mark
 from responses_ws._core.keepalive import Keepalive, Verdict
 from responses_ws._core.states import Request
 from responses_ws._process import connecting
 from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Link:
         self.over = False
         self.cause: ResponsesWSError | None = None
         self.ended: list[Request] = []
-        self.outcome: queue.SimpleQueue[BaseException | Mark] = queue.SimpleQueue()
+        self.outcome: Mailbox[BaseException | Mark] = Mailbox()
         self.thread: threading.Thread | None = None
         self.rotate_at = None if max_age is None else time.monotonic() + _with_jitter(max_age)
         self.aborted = False
@@ -100,7 +100,7 @@ class Link:
 
     def stop(self, deadline: Deadline) -> None:
         """The interpreter ends while the link connects. Nobody is told, who could only print an error."""
-        self.outcome = queue.SimpleQueue()
+        self.outcome = Mailbox()
         self.abort()
         self.join(deadline.remaining())
 

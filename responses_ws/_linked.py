@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from responses_ws._call import READY, Mark, wait_for
+from responses_ws._call import READY, Mark
 from responses_ws._core.parser import Payload
 from responses_ws._link import Link, start
 from responses_ws._process import watch
 from responses_ws._transport.base import Connector, Target
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConcurrencyError, ConnectionError, ConnectionLost, ResponsesWSError, bare
 
 __all__ = ["Linked"]
@@ -52,7 +52,7 @@ class Linked(ABC):
         self.opened = False
         self.watcher: Watcher | None = None
         self._max_age = max_age
-        self._callers: list[queue.SimpleQueue[Mark]] = []
+        self._callers: list[Mailbox[Mark]] = []
 
     @abstractmethod
     def forget(self) -> None:
@@ -142,7 +142,7 @@ class Linked(ABC):
             self.opened = True
 
     def _end_dialing(self, link: Link) -> None:
-        callers: list[queue.SimpleQueue[Mark]] = []
+        callers: list[Mailbox[Mark]] = []
         with self.lock:
             if self.dialing is link:
                 self.dialing = None
@@ -155,7 +155,7 @@ class Linked(ABC):
 
         Raises :class:`ConnectionError` when it takes too long, or nobody wants it any more.
         """
-        caller: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+        caller: Mailbox[Mark] = Mailbox()
         with self.lock:
             link = self.dialing
             if link is None:

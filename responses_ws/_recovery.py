@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import time
 import weakref
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from responses_ws._breakers import Guard
-from responses_ws._call import Call, wait_for
+from responses_ws._call import WOKEN, Call, Mark
 from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.request import stores
@@ -23,6 +22,7 @@ from responses_ws._line import Sockets
 from responses_ws._settings import Settings
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws._usage import Ticket
 from responses_ws.errors import (
     ConfigurationError,
@@ -112,7 +112,7 @@ class Recovery:
         self._lane: str | None = None
         self._ticket: Ticket | None = None
         self._pause: Deadline | None = None
-        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._woken: Mailbox[Mark] = Mailbox()
         self._launching = False
         self._steered = Steered()
         self._answers: Callable[[], tuple[Message, ...]] = tuple
@@ -151,7 +151,7 @@ class Recovery:
 
     def abandon(self) -> None:
         self.cancelled = True
-        self._woken.put(None)
+        self._woken.put(WOKEN)
         source = self._source
         if source is not None:
             source.abandon()

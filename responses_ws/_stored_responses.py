@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from responses_ws._call import wait_for
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.fields import mappings, text
 from responses_ws._core.options import check_type
 from responses_ws._http_call import as_event
 from responses_ws._transport.deadline import NEVER, Deadline, overdue
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConfigurationError, Delivery, ProtocolError, ResponseTimeout
 from responses_ws.messages import Message, check_seconds
 from responses_ws.streaming import StreamAccumulator, build_chunk
@@ -63,7 +62,7 @@ class StoredResponses(ABC):
         """
         check_seconds("interval", interval)
         deadline = Deadline(check_seconds("timeout", timeout))
-        pause: queue.SimpleQueue[None] = queue.SimpleQueue()
+        pause: Mailbox[None] = Mailbox()
         while True:
             try:
                 message = self._retrieve(response_id, deadline)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextvars
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from responses_ws._call import wait_for
+from responses_ws._call import WOKEN, Mark
 from responses_ws._core.transcript import output_item
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ToolError, with_context
 from responses_ws.messages import ToolCall
 from responses_ws.tools import report
@@ -42,7 +42,7 @@ class Run:
         self.output: ToolOutput | None = None
         self.error: BaseException | None = None
 
-    def go(self, ended: queue.SimpleQueue[Run | None]) -> None:
+    def go(self, ended: Mailbox[Run | Mark]) -> None:
         try:
             self.output = self.tool.answer(self.call.arguments)
         except BaseException as error:  # brought to the thread that asked
@@ -69,8 +69,7 @@ class ToolRunner:
     def __init__(self) -> None:
         self.answers: dict[str, Item] = {}
         self._runs: dict[str, Run] = {}
-        # A SimpleQueue, so that neither Ctrl-C nor a thread that ends late can leave a lock behind locked.
-        self._ended: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._ended: Mailbox[Run | Mark] = Mailbox()
 
     @property
     def running(self) -> list[Run]:
@@ -138,7 +137,7 @@ class ToolRunner:
 
     def wake(self) -> None:
         """Let the thread in :meth:`run` call its ``check``. From any thread."""
-        self._ended.put(None)
+        self._ended.put(WOKEN)
 
     def keep(self, call_ids: Collection[str]) -> None:
         """Forget the runs and the answers of all other calls."""
@@ -151,7 +150,7 @@ class ToolRunner:
 
     def orphan(self) -> None:
         """In a forked child: the threads of the runs are not here, so that none of them will ever end."""
-        self._ended = queue.SimpleQueue()
+        self._ended = Mailbox()
         for run in self.running:
             self._fail(run.call, INTERRUPTED)
 
@@ -161,7 +160,7 @@ class ToolRunner:
         left = [run.deadline.remaining() for run in running]
         shortest = min((seconds for seconds in left if seconds is not None), default=None)
         ended = wait_for(self._ended, beat.remaining(shortest))
-        if ended in running:
+        if isinstance(ended, Run) and ended in running:
             self._take(ended)
         for run in self.running:
             if run.deadline.expired:

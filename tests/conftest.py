@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 SETTLE_SECONDS = 5.0
@@ -15,7 +16,14 @@ DESCRIPTORS = "/proc/self/fd"
 
 
 def pytest_configure() -> None:
-    """A shell's background job is born deaf to Ctrl-C, which some tests send to their own process."""
+    """A shell's background job is born deaf to Ctrl-C, which some tests send to their own process.
+
+    And on a busy machine whatever Hypothesis does may take its time.
+    """
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("patient")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

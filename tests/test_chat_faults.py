@@ -249,7 +249,7 @@ def chaos(seed: int, faults: list[str]) -> Step:
     return optional(run(answer))
 
 
-def converse(server: ScriptedServer, number: int, until: float) -> int:
+def converse(server: ScriptedServer, number: int, until: float) -> None:
     """Talk until the time is over, now and then in a fork; every answer is made of what this chat said."""
     made: list[int] = []
     model = server.model
@@ -257,7 +257,7 @@ def converse(server: ScriptedServer, number: int, until: float) -> int:
     name = f"chat-{number:02}"
     options: dict[str, Any] = {"store": number % 2 == 0, "transport": WAYS[number % len(WAYS)]}
     turns = 0
-    while time.monotonic() < until:
+    while not turns or time.monotonic() < until:
         talk = chat(server, tools=[counted(made, name)], **options)
         for turn in range(8):
             if turn % 4 == 3:
@@ -274,7 +274,6 @@ def converse(server: ScriptedServer, number: int, until: float) -> int:
             assert meant(model.history(answer.response_id or "")) == meant(talk.items)
         talk.close()
     assert len(made) == len(set(made))
-    return turns
 
 
 @pytest.mark.parametrize("seconds", [0.3, pytest.param(60, marks=pytest.mark.slow)])
@@ -288,6 +287,6 @@ def test_chats_in_many_threads_never_mix(seconds):
         threads = [Task(converse, server, number, until) for number in range(16)]
         for thread in threads:
             thread.join(seconds + SECONDS)
-        turns = [thread.result() for thread in threads]
-    assert min(turns) >= 1
+        for thread in threads:
+            thread.result()
     assert {"within", "between"} <= set(faults)

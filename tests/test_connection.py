@@ -48,6 +48,7 @@ from responses_ws import (
 )
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.mailbox import wait_for
 from responses_ws.testing import Model, ScriptedConnector, ScriptedServer, ScriptedTransport
 
 QUICK = Timeouts(close=0.01, drain=0.02)
@@ -94,7 +95,7 @@ def lose(transport: ScriptedTransport, error: Exception | None = None) -> None:
 def settle(transport: ScriptedTransport) -> None:
     """Wait until the reader has handed on all that was delivered: it then asks for more."""
     transport.deliver()
-    until(transport._inbound.empty)
+    until(lambda: not transport._inbound.items)
 
 
 def test_a_turn_and_the_next(ws: WebSocket, connector: ScriptedConnector) -> None:
@@ -190,9 +191,9 @@ class Stubborn(ScriptedTransport):
         if isinstance(got, Exception):
             raise got
         self.deliver(*got)
-        found = self._inbound.get()
-        while not isinstance(found, list):  # the abort, which it overhears
-            found = self._inbound.get()
+        found = wait_for(self._inbound, SECONDS)
+        while isinstance(found, Exception):  # the abort, which it overhears
+            found = wait_for(self._inbound, SECONDS)
         return found
 
 
@@ -651,7 +652,7 @@ def test_an_interrupt_after_the_last_byte(ws: WebSocket, connector: ScriptedConn
     transport = connector.transports[0]
 
     def interrupt(request: dict[str, Any]) -> None:
-        transport.deliver(*answer("resp_1", "first"))
+        transport.deliver(*answer("resp_0", "first"))
         raise KeyboardInterrupt
 
     transport.on_send = interrupt

@@ -25,6 +25,7 @@ from responses_ws import (
     Endpoint,
     Limits,
     ResponsesWSError,
+    ResponseTimeout,
     Timeouts,
     WebSocket,
     _connection,
@@ -232,6 +233,33 @@ def test_while_a_call_connects_anew(server):
         kept = interrupted(lambda: ask(ws, "lost"), reader_is_in("read_head"))
         assert ask(ws, "after") == "after"
     assert kept
+
+
+def test_a_signal_handler_that_takes_long(server):
+    """It raises nothing, and outlasts a slice of the wait: the clocks of the call go on."""
+    server.connection(expect(), gate("over"), expect_gone())
+    handled = threading.Event()
+    waits = caller_is_in("wait_for")
+
+    def handle(*_: object) -> None:
+        time.sleep(0.3)
+        handled.set()
+
+    def press() -> None:
+        waits()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with client(server, response_timeout=0.5) as ws:
+            helper = Task(press)
+            with pytest.raises(ResponseTimeout):
+                ask(ws)
+            helper.result()
+            server.open("over")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled.is_set()
 
 
 # -- sending

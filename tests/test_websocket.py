@@ -1026,11 +1026,11 @@ def test_the_total_counts_from_the_call_on(server: ScriptedServer) -> None:
 def test_the_connect_clock_of_a_call(server: ScriptedServer) -> None:
     """``Timeouts.connect`` bounds a reconnect within a call, and the error names the option's seconds."""
     server.connection(gate("lose"), reset())
-    with websocket(server, timeouts=Timeouts(total=SECONDS, connect=0.2)) as ws:
+    with websocket(server, timeouts=Timeouts(total=SECONDS, connect=0.7)) as ws:
         server.open("lose")
         join_readers()
         server.connection(hang())
-        with pytest.raises(ConnectionError, match=r"within 0\.2 seconds") as caught:
+        with pytest.raises(ConnectionError, match=r"within 0\.7 seconds") as caught:
             ask(ws)
         assert not isinstance(caught.value, ResponseTimeout)
         assert ask(ws) == "You said: hi."

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable
 
-from responses_ws._call import wait_for
 from responses_ws._connection import Connection
 from responses_ws._dialer import Dialer
 from responses_ws._nap import Nap
@@ -15,6 +14,7 @@ from responses_ws._pool.roster import Roster, Rules, Waiter
 from responses_ws._process import watch
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
+from responses_ws._transport.mailbox import wait_for
 from responses_ws.errors import ConnectionError, PoolClosed, PoolTimeout, ResponsesWSError
 
 __all__ = ["Desk"]

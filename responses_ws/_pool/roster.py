@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import queue
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from responses_ws._call import READY, WOKEN, Mark
 from responses_ws._connection import Connection
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._pool.member import Member, Occupant, Seat
+from responses_ws._transport.mailbox import Mailbox
 
 __all__ = ["Roster", "Rules", "Waiter"]
 
@@ -79,7 +79,7 @@ class Waiter:
         self.seat: Seat | None = None
         self.reused = False
         self.passed = 0
-        self.queue: queue.SimpleQueue[Mark] = queue.SimpleQueue()
+        self.queue: Mailbox[Mark] = Mailbox()
 
     @property
     def waits(self) -> bool:

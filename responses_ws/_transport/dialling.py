@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import socket
 import threading
 
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws._transport.dial import dial
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConnectionError
 
 __all__ = ["Dialling", "shut_down"]
@@ -29,7 +29,7 @@ class Dialling:
         self._sock: socket.socket | None = None
         self._runs = False
         self._over = False
-        self._outcome: queue.SimpleQueue[socket.socket | BaseException] = queue.SimpleQueue()
+        self._outcome: Mailbox[socket.socket | BaseException] = Mailbox()
         self._thread = threading.Thread(
             target=self._run, args=(target,), name="responses_ws-dial", daemon=True
         )
@@ -43,10 +43,10 @@ class Dialling:
             raise ConnectionError(f"the thread that connects could not be started: {error}") from error
         start = Deadline(THREAD_START_SECONDS)
         while True:
-            with contextlib.suppress(queue.Empty):
-                outcome = told.get(timeout=self._patience.remaining(SLICE_SECONDS))
-                if isinstance(outcome, BaseException):
-                    raise outcome
+            outcome = wait_for(told, self._patience.remaining(SLICE_SECONDS))
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome is not None:
                 self._over = True
                 return outcome
             if start.expired and not self._runs:
@@ -72,7 +72,7 @@ class Dialling:
 
     def stop(self, deadline: Deadline) -> None:
         """The interpreter ends meanwhile. Nobody is told, who could only print an error."""
-        self._outcome = queue.SimpleQueue()
+        self._outcome = Mailbox()
         self.give_up()
         while self._thread.is_alive() and not deadline.expired:
             self._thread.join(deadline.remaining(SLICE_SECONDS))
@@ -93,11 +93,9 @@ class Dialling:
             raise ConnectionError("connecting was given up")
 
     def _close_outcome(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                outcome = self._outcome.get_nowait()
-                if isinstance(outcome, socket.socket):
-                    outcome.close()
+        while (outcome := wait_for(self._outcome, 0)) is not None:
+            if isinstance(outcome, socket.socket):
+                outcome.close()
 
 
 def shut_down(sock: socket.socket) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeGuard, runtime_checkable
 
-from responses_ws._call import wait_for
 from responses_ws._core.fields import count, text
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConcurrencyError, ConfigurationError, StoreError
 from responses_ws.messages import check_seconds
 
@@ -146,7 +145,7 @@ def _held(leases: Leases, key: str, seconds: float, deadline: Deadline) -> Itera
 
 
 def _take(leases: Leases, key: str, token: str, seconds: float, deadline: Deadline) -> None:
-    pause: queue.SimpleQueue[None] = queue.SimpleQueue()
+    pause: Mailbox[None] = Mailbox()
     while not leases.take(key, token, seconds):
         if deadline.expired:
             waited = deadline.seconds or 0.0

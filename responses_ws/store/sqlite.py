@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,10 +16,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from responses_ws._call import wait_for
 from responses_ws._paths import check_path
 from responses_ws._transport import clock
 from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConfigurationError, StoreError
 from responses_ws.store.base import (
     LEASE_SECONDS,
@@ -177,7 +176,7 @@ def _begin_log(connection: sqlite3.Connection) -> None:
     For this change alone SQLite does not wait itself for other processes.
     """
     deadline = Deadline(BUSY_SECONDS)
-    pause: queue.SimpleQueue[None] = queue.SimpleQueue()
+    pause: Mailbox[None] = Mailbox()
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

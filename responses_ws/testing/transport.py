@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
-import queue
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import NEVER, Deadline, overdue
+from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConnectionError, ConnectionLost
 from responses_ws.testing.frames import MessageData, encode
 
@@ -28,7 +29,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.made: list[str] = []
-        self._unseen: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._unseen: Mailbox[str] = Mailbox()
 
     def add(self, name: str) -> None:
         self.made.append(name)
@@ -37,10 +38,9 @@ class Calls:
     def wait_for(self, name: str, timeout: float | None) -> None:
         deadline = Deadline(timeout)
         while True:
-            try:
-                seen = self._unseen.get(timeout=deadline.remaining())
-            except queue.Empty:
-                raise AssertionError(f"no call of {name!r} came; there were {self.made}") from None
+            seen = wait_for(self._unseen, deadline.remaining())
+            if seen is None:
+                raise AssertionError(f"no call of {name!r} came; there were {self.made}")
             if seen == name:
                 return
 
@@ -66,8 +66,8 @@ class ScriptedTransport:
         self.closes: list[tuple[int, str]] = []
         self._calls = Calls()
         self.calls = self._calls.made
-        self._inbound: queue.SimpleQueue[list[bytes] | Exception] = queue.SimpleQueue()
-        self._verdicts: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self._inbound: Mailbox[list[bytes] | Exception] = Mailbox()
+        self._verdicts: Mailbox[tuple[Exception | None]] = Mailbox()
         self._end: Exception | None = None
         self._aborted = False
         self._blocked = False
@@ -91,13 +91,13 @@ class ScriptedTransport:
     def unblock_send(self) -> None:
         """Let the ``send`` that waits go on."""
         self._blocked = False
-        self._verdicts.put(None)
+        self._verdicts.put((None,))
 
     def fail_send(self, error: Exception) -> None:
         """Let the ``send`` that waits, or else the next one, raise this; the request did not leave."""
         if self._blocked:
             self._blocked = False
-            self._verdicts.put(error)
+            self._verdicts.put((error,))
         else:
             self._send_failure = error
 
@@ -119,11 +119,8 @@ class ScriptedTransport:
 
     def receive(self, timeout: float | None) -> list[bytes] | None:
         if self._end is None:
-            try:
-                got = self._inbound.get(timeout=timeout)
-            except queue.Empty:
-                return None
-            if isinstance(got, list):
+            got = wait_for(self._inbound, timeout)
+            if not isinstance(got, Exception):
                 return got
             self._end = got
         raise self._end
@@ -155,10 +152,8 @@ class ScriptedTransport:
             del failure
 
     def _verdict(self, deadline: Deadline) -> Exception | None:
-        try:
-            return self._verdicts.get(timeout=deadline.remaining())
-        except queue.Empty:
-            return overdue(deadline)
+        found = wait_for(self._verdicts, deadline.remaining())
+        return overdue(deadline) if found is None else found[0]
 
     @property
     def sending(self) -> bool:
@@ -175,7 +170,7 @@ class ScriptedTransport:
         self._aborted = True
         self._blocked = False
         self._inbound.put(_aborted())
-        self._verdicts.put(None)
+        self._verdicts.put((None,))
         self._calls.add("abort")
 
     def release(self) -> None:
@@ -205,12 +200,11 @@ class ScriptedConnector:
         self._lock = threading.Lock()  # blocked, openers
         self._blocked = False
         self._openers: list[socket.socket] = []
-        self._failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+        self._failures: collections.deque[Exception] = collections.deque()
 
     def fail_connect(self, *errors: Exception) -> None:
         """Let the next attempts raise these, one each."""
-        for error in errors:
-            self._failures.put(error)
+        self._failures.extend(errors)
 
     def block_connect(self) -> None:
         """Let attempts wait for :meth:`unblock_connect`, an abort or their deadline."""
@@ -232,8 +226,8 @@ class ScriptedConnector:
     def connect(self, target: Target, deadline: Deadline, hold: Hold) -> ScriptedTransport:
         self.targets.append(target)
         self._pass(deadline, hold)
-        if not self._failures.empty():
-            raise self._failures.get()
+        if self._failures:
+            raise self._failures.popleft()
         transport = ScriptedTransport()
         if self.on_connect:
             self.on_connect(transport)
