@@ -27,6 +27,8 @@ from page import table
 from turns import delta
 from wire import server_frame
 
+from responses_ws._transport.mailbox import Mailbox, wait_for
+
 __all__ = ["EXPERIMENTS", "main"]
 
 Alternative: TypeAlias = Callable[[], float]
@@ -189,23 +191,28 @@ def chunks() -> Mapping[str, Alternative]:
 def hand_over() -> Mapping[str, Alternative]:
     events = [{"delta": " word"}] * EVENTS
 
-    def through(make: Callable[[], Any], batch: int) -> Alternative:
+    def through(make: Callable[[], Any], get: Callable[[Any], Any], batch: int) -> Alternative:
         def run() -> None:
             found = make()
             reader = threading.Thread(target=_put_all, args=(found, events, batch))
             reader.start()
             for _ in range(0, EVENTS, batch):
-                for _event in found.get():
+                for _event in get(found):
                     pass
             reader.join()
 
         return timed(run, EVENTS)
 
     return {
-        f"in use: SimpleQueue, {A_READ} events at a time": through(queue.SimpleQueue, A_READ),
-        "SimpleQueue, one event at a time": through(queue.SimpleQueue, 1),
-        "Queue, one event at a time": through(queue.Queue, 1),
+        f"in use: Mailbox, {A_READ} events at a time": through(Mailbox, _from_mailbox, A_READ),
+        "Mailbox, one event at a time": through(Mailbox, _from_mailbox, 1),
+        "SimpleQueue, one event at a time": through(queue.SimpleQueue, queue.SimpleQueue.get, 1),
+        "Queue, one event at a time": through(queue.Queue, queue.Queue.get, 1),
     }
+
+
+def _from_mailbox(mailbox: Mailbox[Any]) -> Any:
+    return wait_for(mailbox, 1)
 
 
 def _put_all(found: Any, events: list[Any], batch: int) -> None:
@@ -219,13 +226,13 @@ class Waker(NamedTuple):
 
 
 def wake_ups() -> Mapping[str, Alternative]:
+    mailbox: Mailbox[str] = Mailbox()
     simple: queue.SimpleQueue[None] = queue.SimpleQueue()
     plain: queue.Queue[None] = queue.Queue()
     reading, writing = os.pipe()
     wakers = {
-        "in use: SimpleQueue.get with a timeout": Waker(
-            lambda: simple.put(None), lambda: simple.get(timeout=1)
-        ),
+        "in use: Mailbox with a timeout": Waker(lambda: mailbox.put("x"), lambda: wait_for(mailbox, 1)),
+        "SimpleQueue.get with a timeout": Waker(lambda: simple.put(None), lambda: simple.get(timeout=1)),
         "SimpleQueue.get without": Waker(lambda: simple.put(None), simple.get),
         "Queue.get with a timeout": Waker(lambda: plain.put(None), lambda: plain.get(timeout=1)),
         "a pipe": Waker(lambda: os.write(writing, b"x"), lambda: os.read(reading, 1)),
