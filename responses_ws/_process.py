@@ -11,7 +11,7 @@ from responses_ws._transport.deadline import Deadline
 
 __all__ = ["Forgettable", "Stoppable", "connecting", "watch"]
 
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 0.5
 
 
 class Forgettable(Protocol):

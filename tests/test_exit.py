@@ -193,7 +193,9 @@ class Program:
         with self._process as process:
             try:
                 assert process.stdout is not None
-                process.stdout.readline()
+                # Without a buffer, in which what follows the line would be lost to communicate().
+                while os.read(process.stdout.fileno(), 1) not in (b"\n", b""):
+                    pass
                 began = time.monotonic()
                 self.said, errors = process.communicate(timeout=SECONDS)
             except BaseException:
