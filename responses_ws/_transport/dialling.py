@@ -93,7 +93,7 @@ class Dialling:
             raise ConnectionError("connecting was given up")
 
     def _close_outcome(self) -> None:
-        while (outcome := wait_for(self._outcome, 0)) is not None:
+        while (outcome := self._outcome.take()) is not None:
             if isinstance(outcome, socket.socket):
                 outcome.close()
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """A queue that neither Ctrl-C nor a finalizer can break. Any thread may put; :func:`wait_for` gets.
+    """A queue that neither Ctrl-C nor a finalizer can break. Any thread may put; :func:`wait_for` waits.
 
     :class:`queue.Queue` waits under a lock of its own, which an interrupt may leave behind locked. A
     :class:`queue.SimpleQueue` waits for ever, up to CPython 3.12, when its timeout is over just before it
@@ -42,20 +42,26 @@ class Mailbox(Generic[T]):
             except RuntimeError:  # another thread has rung meanwhile
                 pass
 
+    def take(self) -> T | None:
+        """The next item, or None when there is none."""
+        try:
+            return self.items.popleft() if self.items else None
+        except IndexError:  # another thread was quicker
+            return None
+
 
 def wait_for(mailbox: Mailbox[T], seconds: float | None) -> T | None:
     """The next item, or None after so many seconds (None: wait for ever). One thread waits at a time.
 
     Waits in slices, so that a signal ends it soon, and an item without a ring is found.
     """
-    items = mailbox.items
-    if items:
-        return items.popleft()
+    item = mailbox.take()
+    if item is not None:
+        return item
     end = None if seconds is None else time.monotonic() + seconds
     left = SLICE_SECONDS if seconds is None else min(seconds, SLICE_SECONDS)
-    while left > 0:
+    while item is None and left > 0:
         mailbox.bell.acquire(timeout=left)
-        if items:
-            return items.popleft()
+        item = mailbox.take()
         left = SLICE_SECONDS if end is None else min(end - time.monotonic(), SLICE_SECONDS)
-    return None
+    return item

@@ -111,3 +111,25 @@ def test_many_threads_put():
     for name in range(8):
         assert [number for owner, number in found if owner == name] == list(range(500))
     assert wait_for(mailbox, 0) is None
+
+
+def test_many_threads_take():
+    """Nobody waits while items are left, and each comes once."""
+    mailbox: Mailbox[int] = Mailbox()
+    for number in range(20_000):
+        mailbox.put(number)
+
+    def take() -> list[int]:
+        found = []
+        while (item := mailbox.take()) is not None:
+            found.append(item)
+        return found
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        taking = [Task(take) for _ in range(4)]
+        found = [item for task in taking for item in task.result()]
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(found) == list(range(20_000))
