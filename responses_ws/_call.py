@@ -118,7 +118,7 @@ class Call(Request):
         self.queue.put(End(cause, delivery))
 
     def orphan(self, cause: ResponsesWSError) -> None:
-        """In a forked child: nothing will feed the queue, whose own lock may be held in the parent."""
+        """In a forked child: nothing will feed the queue, and what lies in it is the parent's."""
         self.queue = Mailbox()
         self.finish(cause, self.delivery)
 

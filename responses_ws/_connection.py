@@ -337,24 +337,25 @@ class Connection(Linked):
         """The link is gone. The first cause counts; later ones change nothing.
 
         Its reader calls this last of all, and so finishes what an interrupt has broken off in another thread.
+        What was told already may be told again then.
         """
         with self.lock:
             link.over = True
             cause = link.cause = link.cause or cause
-            known = self.link is not link
-            if not known:
+            if self.link is link:
+                link.ended = link.ended or []
                 self.lanes.end(link.ended)
                 self.link = None
             ended, ready = link.ended, self._take_ready()
-        for call in cast("list[Call]", ended):
+        for call in cast("list[Call]", ended or []):
             call.finish(cause, call.delivery)
             call.account(None)
-        link.ended = []
         _tell(ready)
-        if known and not ended:
+        if ended is None:
             return
         if self.watcher is not None:
             self.watcher(ended=True)
+        link.ended = None
         # Last, for a handler of logs may raise.
         logger.debug("connection %d has ended: %s", link.generation, cause)
 

@@ -41,7 +41,7 @@ class Link:
     :ivar generation: its number, from 1; 0 before it connects.
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
     :ivar cause: why it ended, or is about to.
-    :ivar ended: the requests that ended with it and were not told yet.
+    :ivar ended: the requests that ended with it, until all who must know were told; None before and after.
     :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
     :ivar dialer: the thread that waits for it to connect.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
@@ -53,7 +53,7 @@ class Link:
         self.transport: Transport | None = None
         self.over = False
         self.cause: ResponsesWSError | None = None
-        self.ended: list[Request] = []
+        self.ended: list[Request] | None = None
         self.outcome: Mailbox[BaseException | Mark] = Mailbox()
         self.thread: threading.Thread | None = None
         self.rotate_at = None if max_age is None else time.monotonic() + _with_jitter(max_age)

@@ -40,7 +40,7 @@ class Linked(ABC):
     ``link`` is the only link whose events are let in, and a link that is ``over`` is never ``link``.
 
     :param max_age: seconds after which a link is to be replaced; None means never.
-    :ivar watcher: called in the reader's thread, with no lock held.
+    :ivar watcher: called in the thread that has noticed, most of the time the reader's, with no lock held.
     """
 
     def __init__(self, max_age: float | None) -> None:
