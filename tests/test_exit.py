@@ -30,7 +30,7 @@ from responses_ws.testing import (
     silence,
 )
 
-AT_ONCE = 2.0
+AT_ONCE = 1.0
 
 # -- the interpreter
 

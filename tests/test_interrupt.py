@@ -713,6 +713,32 @@ def test_an_interrupted_disconnect_loses_nobody(slow):
     assert step > 20
 
 
+@pytest.mark.usefixtures("hasty")
+def test_an_interrupted_watcher_is_called_again():
+    """By the reader, which comes late; then nothing of the responses is kept with the link."""
+    connector = ScriptedConnector()
+    ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector).connect()
+    waiting = Task(ask, ws)
+    wait_until_in(waiting.ident or 0, "wait_for")
+    link, go_on = ws._connection.link, threading.Event()
+    hold_reader(connector.transports[0], go_on)
+    watched: list[bool] = []
+
+    def watch(*, ended: bool) -> None:
+        watched.append(ended)
+        if len(watched) == 1:
+            raise KeyboardInterrupt
+
+    ws._connection.watcher = watch
+    with pytest.raises(KeyboardInterrupt):
+        ws.disconnect()
+    go_on.set()
+    join_readers()
+    assert watched == [True, True]
+    assert isinstance(waiting.error(), ConnectionLost)
+    assert link.ended is None
+
+
 class Finger:
     """Presses Ctrl-C once for each order, after so many seconds."""
 

@@ -183,7 +183,7 @@ class Lanes:
 
         A request that is being sent stays its sender's, who alone knows whether the last byte left; only an
         abandoned one has no sender to decide. It may be called again when it was interrupted: each request is
-        in the list before its lane forgets it.
+        in the list, though perhaps twice, before its lane forgets it.
         """
         for lane in self._lanes.values():
             lane.forget()
@@ -193,8 +193,7 @@ class Lanes:
             if request.state is QUEUED:
                 request.admitted = False
             elif request.state is not SENDING or request.abandoned:
-                if request not in ended:
-                    ended.append(request)
+                ended.append(request)
                 lane.go_on()
         for request in ended:
             if request.state is not State.DONE:

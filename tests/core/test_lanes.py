@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from responses_ws._core.earlier import MAX_NAMES
+from responses_ws._core.lane import Lane
 from responses_ws._core.lanes import Lanes
 from responses_ws._core.states import MOVES, Request, State
 from responses_ws.errors import ConcurrencyError, Delivery, StreamLimitReached
@@ -2016,3 +2017,33 @@ def test_no_event_of_one_response_reaches_another() -> None:
     run_state_machine_as_test(
         Turns, settings=settings(max_examples=500, stateful_step_count=40, deadline=None, derandomize=True)
     )
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_an_end_that_was_broken_off_is_finished(
+    monkeypatch: pytest.MonkeyPatch, times: int, late: bool
+) -> None:
+    """By calling it again: no request is missing from the list, whatever the interrupt fell on."""
+    scene = Scene()
+    for number, lane in enumerate("ab"):
+        for step in (opens(number, lane), sends(number)):
+            step(scene)
+    go_on, calls = Lane.go_on, iter(range(100))
+
+    def broken_off(lane: Lane) -> None:
+        interrupted = next(calls) == times - 1
+        if interrupted and not late:
+            raise KeyboardInterrupt
+        go_on(lane)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lane, "go_on", broken_off)
+    ended: list[Request] = []
+    with pytest.raises(KeyboardInterrupt):
+        scene.lanes.end(ended)
+    scene.lanes.end(ended)
+    assert set(ended) == set(scene.requests.values())
+    assert {request.state for request in ended} == {State.DONE}
+    assert scene.lanes.running() == []

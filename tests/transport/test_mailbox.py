@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 from shell import SECONDS, Task
 
+from responses_ws._transport.deadline import SLICE_SECONDS
 from responses_ws._transport.mailbox import Mailbox, wait_for
 
 
@@ -93,6 +95,56 @@ def test_an_item_without_a_ring_is_found():
     assert waiting.result() == "here"
     mailbox.items.append("here too")
     assert wait_for(mailbox, None) == "here too"
+
+
+class Bell:
+    """Notes how long it is waited for, and leaves an item without a ring at the third time."""
+
+    def __init__(self, mailbox: Mailbox[str]) -> None:
+        self.waits: list[float] = []
+        self._mailbox = mailbox
+
+    def acquire(self, timeout: float) -> bool:
+        self.waits.append(timeout)
+        if len(self.waits) == 3:
+            self._mailbox.items.append("here")
+        return False
+
+
+@pytest.mark.parametrize("seconds", [None, 100])
+def test_a_wait_is_made_of_slices(seconds):
+    mailbox: Mailbox[str] = Mailbox()
+    mailbox.bell = bell = Bell(mailbox)
+    assert wait_for(mailbox, seconds) == "here"
+    assert bell.waits == [SLICE_SECONDS] * 3
+
+
+def test_two_threads_ring_at_once():
+    """The other one was quicker, between the look at the bell and the ring."""
+
+    class Rung:
+        def locked(self) -> bool:
+            return True
+
+        def release(self) -> None:
+            raise RuntimeError("release unlocked lock")
+
+    mailbox: Mailbox[str] = Mailbox()
+    mailbox.bell = Rung()
+    mailbox.put("here")
+    assert mailbox.take() == "here"
+
+
+def test_two_threads_take_at_once():
+    """The other one was quicker, between the look at the items and the taking."""
+
+    class Gone(collections.deque):
+        def __bool__(self) -> bool:
+            return True
+
+    mailbox: Mailbox[str] = Mailbox()
+    mailbox.items = Gone()
+    assert mailbox.take() is None
 
 
 def test_many_threads_put():
