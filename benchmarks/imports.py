@@ -26,6 +26,7 @@ __all__ = ["PACKAGES", "import_measure", "imported", "measure", "tasks"]
 PACKAGES = ("websocket", "responses_ws")
 PEERS = ("websockets.sync.client", "openai", "agents")
 BAR = 1.3
+REPEATS = 5
 HERE = Path(__file__).parent
 PROGRAM = """
 import sys, time
@@ -51,7 +52,8 @@ def imported(package: str) -> dict[str, float]:
     """Milliseconds, and megabytes of the interpreter afterwards and of that what the import added."""
     bytecode = str(Path(tempfile.gettempdir()) / f"benchmark-bytecode-{os.getuid()}")
     _import(package, bytecode)
-    seconds, after, added = _import(package, bytecode)
+    repeats = [_import(package, bytecode) for _ in range(REPEATS)]
+    seconds, after, added = map(statistics.median, zip(*repeats, strict=True))
     return {"time": seconds * 1e3, "memory": after / 1e6, "added": added / 1e6}
 
 
@@ -78,8 +80,8 @@ def import_measure() -> Measure:
         name="imports",
         title="Import",
         about="""
-Each package imported from bytecode in a new interpreter. Memory is the resident set of the interpreter after
-the import, *added* what the import brought.
+Each package imported from bytecode in a new interpreter; the median of 5 is one figure. Memory is the
+resident set of the interpreter after the import, *added* what the import brought.
 """,
         columns={"time": "time, ms", "memory": "memory, MB", "added": "added, MB"},
         tasks=tasks,

@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from harness import Server
+from peers import MODEL, PROMPT
 from server import HEADERS
 from turns import WARM_UP_EVENTS, Turn, encode_lanes, encode_turn
 
 __all__ = [
     "RAW",
+    "RAW_AHEAD",
     "RAW_HTTP",
     "RAW_THREADS",
     "drain",
@@ -32,15 +34,20 @@ __all__ = [
     "receive_and_parse",
     "send_large",
     "turns",
+    "turns_ahead",
 ]
 
 RAW = "bare socket"
 RAW_HTTP = "bare socket over HTTP"
 RAW_THREADS = "bare socket, two threads"
 """One thread reads and hands over what it read to another: the limit of a client that reads on its own."""
+RAW_AHEAD = "bare socket, turns ahead"
+"""Asks for many turns at once: what the server takes for one, with nobody to wake in between."""
 STAMPED = re.compile(rb'"delta":"(\d{20})"')
 BUFFER = 1024 * 1024
 READ = 64 * 1024
+AHEAD = 50
+"""As many turns as fit in the buffers of a connection: nobody waits for room."""
 
 
 def drain(server: Server, events: int, *, http: bool = False) -> float:
@@ -55,6 +62,22 @@ def turns(server: Server, count: int, *, http: bool = False, threads: bool = Fal
     return _exchange(server, [Turn(events=1)] * count, http=http, threads=threads)
 
 
+def turns_ahead(server: Server, count: int) -> list[float]:
+    """Wall seconds of a turn of one delta, :data:`AHEAD` at a time, ``count`` or a few more in all."""
+    turn = Turn(events=1)
+    requests = request_frame(turn, PROMPT) * AHEAD
+    buffer = bytearray(BUFFER)
+    seconds = []
+    with connected(server) as sock:
+        for first in range(0, count, AHEAD):
+            size = sum(len(encode_turn(turn, first + number)) for number in range(AHEAD))
+            start = time.perf_counter()
+            sock.sendall(requests)
+            receive(sock, size, buffer)
+            seconds.append((time.perf_counter() - start) / AHEAD)
+    return seconds
+
+
 def _exchange(server: Server, turns: Iterable[Turn], *, http: bool, threads: bool = False) -> list[float]:
     """Wall seconds of each of these turns on one connection."""
     buffer = bytearray(BUFFER)
@@ -63,8 +86,9 @@ def _exchange(server: Server, turns: Iterable[Turn], *, http: bool, threads: boo
         read = stack.enter_context(handed_over(sock)) if threads else None
         for ordinal, turn in enumerate(turns):
             size = len(encode_turn(turn, ordinal, http)) + (len(HEADERS) if http else 0)
+            request = request_of(turn) if http else request_frame(turn, PROMPT)
             start = time.perf_counter()
-            sock.sendall(request_of(turn) if http else request_frame(turn, ""))
+            sock.sendall(request)
             if read is None:
                 receive(sock, size, buffer)
             else:
@@ -190,12 +214,14 @@ def handed_over(sock: socket.socket) -> Iterator[Callable[[], bytes]]:
 
 
 def send_request(sock: socket.socket, turn: Turn, **fields: str) -> None:
-    sock.sendall(request_frame(turn, "", **fields))
+    sock.sendall(request_frame(turn, PROMPT, **fields))
 
 
 def request_of(turn: Turn) -> bytes:
     """The same over HTTP."""
-    payload = json.dumps({"stream": True, "metadata": turn.metadata}).encode()
+    payload = json.dumps(
+        {"stream": True, "model": MODEL, "input": PROMPT, "metadata": turn.metadata}
+    ).encode()
     return b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (
         len(payload),
         payload,
@@ -205,8 +231,10 @@ def request_of(turn: Turn) -> bytes:
 def request_frame(turn: Turn, text: str, **fields: str) -> bytes:
     """One frame, masked with a key of zeros, which leaves the payload as it is."""
     payload = json.dumps(
-        {"type": "response.create", "input": text, **fields, "metadata": turn.metadata}
+        {"type": "response.create", "model": MODEL, "input": text, **fields, "metadata": turn.metadata}
     ).encode()
+    if len(payload) < 1 << 16:  # and never so short that a byte could say it
+        return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(payload)) + payload
     return struct.pack("!BBQ4x", 0x81, 0x80 | 127, len(payload)) + payload
 
 

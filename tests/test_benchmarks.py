@@ -327,6 +327,7 @@ def test_bare_sockets_find_the_ends_of_turns(server, secure):
     for http in (False, True):
         assert raw.drain(server, 20, http=http) > 0
         assert len(raw.turns(server, 3, http=http)) == 3
+    assert len(raw.turns_ahead(server, raw.AHEAD + 1)) == 2
     parsed: list[bytes] = []
     turn = Turn(size=5_000, fragment=1_000)
     assert len(raw.receive_and_parse(server, turn, parsed.append, repeats=2, secure=secure)) == 2
