@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
 from responses_ws._source import Batch, End
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import WOKEN, Mailbox, Mark, wait_for
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
-__all__ = ["READY", "WOKEN", "Call", "Mark", "batches"]
-
-
-class Mark(enum.Enum):
-    """A word to a waiting thread."""
-
-    READY = "go on"
-    WOKEN = "look at your flags"
-
+__all__ = ["Call", "batches"]
 
 DONE = State.DONE  # once for every event: looking it up in the enumeration takes as long as comparing
-READY = Mark.READY
-WOKEN = Mark.WOKEN
 
 
 class Call(Request):

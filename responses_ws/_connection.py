@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
-from responses_ws._call import READY, Call, batches
+from responses_ws._call import Call, batches
 from responses_ws._core.chain import Chain, Chains
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.events import Event, parse, parse_error, response_error
@@ -26,7 +26,7 @@ from responses_ws._link import Link
 from responses_ws._linked import Linked
 from responses_ws._transport.base import Transport
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
-from responses_ws._transport.mailbox import wait_for
+from responses_ws._transport.mailbox import READY, wait_for
 from responses_ws.errors import (
     ConcurrencyError,
     ConnectionError,

@@ -14,13 +14,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from responses_ws._call import READY, Mark
 from responses_ws._core.keepalive import Keepalive, Verdict
 from responses_ws._core.states import Request
 from responses_ws._process import connecting
 from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import READY, Mailbox, Mark, wait_for
 from responses_ws.errors import ConnectionError, ConnectionLost, ProtocolError, ResponsesWSError
 
 if TYPE_CHECKING:

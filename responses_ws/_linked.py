@@ -9,13 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from responses_ws._call import READY, Mark
 from responses_ws._core.parser import Payload
 from responses_ws._link import Link, start
 from responses_ws._process import watch
 from responses_ws._transport.base import Connector, Target
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import READY, Mailbox, Mark, wait_for
 from responses_ws.errors import ConcurrencyError, ConnectionError, ConnectionLost, ResponsesWSError, bare
 
 __all__ = ["Linked"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from responses_ws._breakers import Guard
-from responses_ws._call import WOKEN, Call, Mark
+from responses_ws._call import Call
 from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.request import stores
@@ -22,7 +22,7 @@ from responses_ws._line import Sockets
 from responses_ws._settings import Settings
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import WOKEN, Mailbox, Mark, wait_for
 from responses_ws._usage import Ticket
 from responses_ws.errors import (
     ConfigurationError,

@@ -12,7 +12,7 @@ from responses_ws._core.fields import mappings, text
 from responses_ws._core.options import check_type
 from responses_ws._http_call import as_event
 from responses_ws._transport.deadline import NEVER, Deadline, overdue
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import pause
 from responses_ws.errors import ConfigurationError, Delivery, ProtocolError, ResponseTimeout
 from responses_ws.messages import Message, check_seconds
 from responses_ws.streaming import StreamAccumulator, build_chunk
@@ -62,7 +62,6 @@ class StoredResponses(ABC):
         """
         check_seconds("interval", interval)
         deadline = Deadline(check_seconds("timeout", timeout))
-        pause: Mailbox[None] = Mailbox()
         while True:
             try:
                 message = self._retrieve(response_id, deadline)
@@ -72,7 +71,7 @@ class StoredResponses(ABC):
                 break
             if message.status not in UNFINISHED:
                 return _succeeded(message)
-            wait_for(pause, deadline.remaining(interval))
+            pause(deadline.remaining(interval))
             if deadline.expired:
                 break
         raise overdue(deadline, delivery=Delivery.STARTED, response_id=response_id)

@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from responses_ws._call import WOKEN, Mark
 from responses_ws._core.transcript import output_item
 from responses_ws._transport.deadline import Deadline
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import WOKEN, Mailbox, Mark, wait_for
 from responses_ws.errors import ToolError, with_context
 from responses_ws.messages import ToolCall
 from responses_ws.tools import report

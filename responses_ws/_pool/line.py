@@ -7,13 +7,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._call import WOKEN, Call
+from responses_ws._call import Call
 from responses_ws._core.continuation import Place
 from responses_ws._core.request import encode_steer
 from responses_ws._line import Compose, Sent
 from responses_ws._pool.member import Seat
 from responses_ws._pool.roster import Waiter
 from responses_ws._transport.deadline import Deadline, overdue
+from responses_ws._transport.mailbox import WOKEN
 from responses_ws.errors import ConfigurationError, ConnectionError, Delivery
 from responses_ws.messages import Steer
 

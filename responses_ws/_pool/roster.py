@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
-from responses_ws._call import READY, WOKEN, Mark
 from responses_ws._connection import Connection
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._pool.member import Member, Occupant, Seat
-from responses_ws._transport.mailbox import Mailbox
+from responses_ws._transport.mailbox import READY, WOKEN, Mailbox, Mark
 
 __all__ = ["Roster", "Rules", "Waiter"]
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import collections
+import enum
 import threading
 import time
 from typing import Generic, TypeVar
 
 from responses_ws._transport.deadline import SLICE_SECONDS
 
-__all__ = ["Mailbox", "wait_for"]
+__all__ = ["READY", "WOKEN", "Mailbox", "Mark", "pause", "wait_for"]
 
 T = TypeVar("T")
+
+
+class Mark(enum.Enum):
+    """A word to a waiting thread."""
+
+    READY = "go on"
+    WOKEN = "look at your flags"
+
+
+READY = Mark.READY
+WOKEN = Mark.WOKEN
 
 
 class Mailbox(Generic[T]):
@@ -65,3 +77,9 @@ def wait_for(mailbox: Mailbox[T], seconds: float | None) -> T | None:
         item = mailbox.take()
         left = SLICE_SECONDS if end is None else min(end - time.monotonic(), SLICE_SECONDS)
     return item
+
+
+def pause(seconds: float | None) -> None:
+    """Do nothing for so many seconds, in slices too."""
+    nothing: Mailbox[None] = Mailbox()
+    wait_for(nothing, seconds)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol, TypeGuard, runtime_checkable
 
 from responses_ws._core.fields import count, text
 from responses_ws._transport.deadline import Deadline
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import pause
 from responses_ws.errors import ConcurrencyError, ConfigurationError, StoreError
 from responses_ws.messages import check_seconds
 
@@ -145,12 +145,11 @@ def _held(leases: Leases, key: str, seconds: float, deadline: Deadline) -> Itera
 
 
 def _take(leases: Leases, key: str, token: str, seconds: float, deadline: Deadline) -> None:
-    pause: Mailbox[None] = Mailbox()
     while not leases.take(key, token, seconds):
         if deadline.expired:
             waited = deadline.seconds or 0.0
             raise ConcurrencyError(f"{key!r} is locked, and was not free within {waited:g} seconds (timeout)")
-        wait_for(pause, deadline.remaining(POLL_SECONDS))
+        pause(deadline.remaining(POLL_SECONDS))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 from responses_ws._paths import check_path
 from responses_ws._transport import clock
 from responses_ws._transport.deadline import Deadline
-from responses_ws._transport.mailbox import Mailbox, wait_for
+from responses_ws._transport.mailbox import pause
 from responses_ws.errors import ConfigurationError, StoreError
 from responses_ws.store.base import (
     LEASE_SECONDS,
@@ -176,14 +176,13 @@ def _begin_log(connection: sqlite3.Connection) -> None:
     For this change alone SQLite does not wait itself for other processes.
     """
     deadline = Deadline(BUSY_SECONDS)
-    pause: Mailbox[None] = Mailbox()
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
             if deadline.expired or not _is_busy(error):
                 raise
-            wait_for(pause, deadline.remaining(RETRY_SECONDS))
+            pause(deadline.remaining(RETRY_SECONDS))
         else:
             return
 
