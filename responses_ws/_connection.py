@@ -299,6 +299,7 @@ class Connection(Linked):
         After everything before it was delivered it raises :class:`ProtocolError` for what is no event, or the
         service's error when that belongs to the connection.
         """
+        size = sum(map(len, payloads))
         events: list[Event] = []
         failure: ResponsesWSError | None = None
         try:
@@ -312,7 +313,7 @@ class Connection(Linked):
             if link.over or link.aborted:
                 return
             known = lanes.named
-            routed = batches(lanes.route, events, sum(map(len, payloads)))
+            routed = batches(lanes.route, events, size)
             laneless = known is None and lanes.named is False
             ready = self._take_ready()
             strays, lanes.strays = lanes.strays, []

@@ -509,7 +509,7 @@ def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, monkeypatch):
     store = SQLiteStore(tmp_path / "app.db")
     address = f"file:{tmp_path}/app.db?mode=ro"
     monkeypatch.setattr(store, "_connect", lambda: sqlite3.connect(address, uri=True, isolation_level=None))
-    monkeypatch.setattr(sqlite_module, "wait_for", None)
+    monkeypatch.setattr(sqlite_module, "pause", None)
     with pytest.raises(StoreError, match="readonly"):
         store.load("ada")
 
@@ -598,12 +598,12 @@ def test_a_file_that_is_in_use_when_the_store_begins_is_waited_for(tmp_path, in_
     """SQLite itself would not."""
     pauses = []
 
-    def pause(_: object, seconds: float | None) -> None:
+    def pause(seconds: float | None) -> None:
         pauses.append(seconds)
         if len(pauses) == 3:
             in_use.execute("COMMIT")
 
-    monkeypatch.setattr(sqlite_module, "wait_for", pause)
+    monkeypatch.setattr(sqlite_module, "pause", pause)
     assert SQLiteStore(tmp_path / "app.db").load("ada") is None
     assert pauses == [sqlite_module.RETRY_SECONDS] * 3
 

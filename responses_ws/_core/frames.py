@@ -39,8 +39,9 @@ CONT = int(Opcode.CONT)
 OPCODES = frozenset(Opcode)
 
 MAX_CONTROL_BYTES = 125
-ZEROS = memoryview(bytes(1 << 18))
-"""Room to be filled, where doubling would be too much."""
+PIECE = 64 * 1024
+"""Bytes from which on memory is taken with care: that which was not used before costs more to have than to
+fill, for the kernel clears it page by page."""
 NO_STATUS = 1005
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """RFC 6455, 7.4.1 and the IANA registry; 3000 to 4999 are allowed besides (7.4.2)."""
@@ -75,7 +76,8 @@ class FrameParser:
         self._filled = 0
         self._size = 0
         # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
-        self._message: bytearray | None = None
+        # Joined once, at the end: as one piece that grows it would move, again and again, to fresh memory.
+        self._message: list[bytearray] | None = None
         self._weight = 0
 
     def feed(self, data: bytes) -> list[Payload]:
@@ -104,18 +106,14 @@ class FrameParser:
     def room(self, at_least: int) -> memoryview | None:
         """Where to receive what is missing of a data frame, if that is so many bytes; see :meth:`filled`.
 
-        A header that promises much has not sent it: the room doubles as it is filled, and goes on in steps
-        before it would be more than the message. So the view must be gone when the next one is asked for.
+        The view must be released before :meth:`filled` is called.
         """
         payload, missing = self._payload, self._size - self._filled
         if payload is None or missing < at_least or self._first & CONTROL:
             return None
         if self._filled == len(payload):
-            if at_least <= self._filled <= missing:
-                payload *= 2
-            else:
-                payload += ZEROS[: min(max(self._filled, at_least), missing)]
-        return memoryview(payload)[self._filled :]
+            self._grow(payload)
+        return memoryview(payload)[self._filled : self._size]
 
     def filled(self, count: int) -> list[Payload]:
         """So many bytes were received into the room; what :meth:`feed` returns."""
@@ -129,15 +127,31 @@ class FrameParser:
         """Take what is missing of the payload; what comes after it."""
         missing = self._size - self._filled
         piece = data[:missing]
-        payload[self._filled : self._filled + len(piece)] = piece
-        self._filled += len(piece)
-        if self._filled == self._size:
+        end = self._filled + len(piece)
+        while len(payload) < end and end >= PIECE:
+            self._grow(payload)
+        payload[self._filled : end] = piece
+        self._filled = end
+        if end == self._size:
             self._complete(payload, messages)
         return data[missing:]
+
+    def _grow(self, payload: bytearray) -> None:
+        """Make room. A header that promises much has not sent it: the room doubles as it is filled.
+
+        It begins with a size that ends, so doubled, a few bytes above the payload's: a last step of another
+        size would be fresh memory for all of it.
+        """
+        if len(payload) >= PIECE:
+            payload *= 2
+            return
+        doublings = max(0, (self._size // PIECE).bit_length() - 1)
+        payload += bytes(-(-self._size >> doublings) - len(payload))
 
     def _complete(self, payload: bytearray, messages: list[Payload]) -> None:
         """Take the frame that has come in pieces, where it lies."""
         self._payload = None
+        del payload[self._size :]
         self._take(self._first, payload, self._head + self._size, messages)
         messages[:] = [self._mask(message) for message in messages]
 
@@ -176,7 +190,7 @@ class FrameParser:
             if first == FIN_TEXT:
                 messages.append(data[start:stop])
             elif first == CONT:
-                self._take_fragment(first, data[start:stop], weight, messages)
+                stop = self._take_run(data, position, start, stop)
             else:
                 self._take(first, data[start:stop], weight, messages)
             position = stop
@@ -212,14 +226,39 @@ class FrameParser:
             self._take_fragment(first, payload, weight, messages)
 
     def _take_fragment(self, first: int, payload: Payload, weight: int, messages: list[Payload]) -> None:
-        if self._message is None:
-            self._message = bytearray()
-        self._weight += weight
-        self._message += payload
+        self._add(payload, weight)
         if first & FIN:
-            messages.append(self._mask(self._message))
+            whole = bytearray().join(self._message or ())
             self._message = None
             self._weight = 0
+            messages.append(self._mask(whole))
+
+    def _take_run(self, data: bytes, position: int, start: int, stop: int) -> int:
+        """Take a fragment and all that follow it with the same header; where they end.
+
+        A large message comes in thousands. Nothing is said of them that was not checked of the first, but
+        for the limit.
+        """
+        head, weight = data[position:start], stop - position
+        count = min(len(data) - position, self._limit - self._weight) // weight
+        payloads = [data[start:stop]]
+        for place in range(stop, position + count * weight, weight):
+            if not data.startswith(head, place):
+                break
+            stop = place + weight
+            payloads.append(data[place + len(head) : stop])
+        self._add(b"".join(payloads), stop - position)
+        return stop
+
+    def _add(self, payload: Payload, weight: int) -> None:
+        """More of the message in fragments. However small they are, what is kept is not."""
+        if self._message is None:
+            self._message = [bytearray()]
+        self._weight += weight
+        if len(self._message[-1]) < PIECE:
+            self._message[-1] += payload
+        else:
+            self._message.append(bytearray(payload))
 
     def _take_control(self, opcode: int, payload: Payload) -> None:
         if opcode == Opcode.PING:

@@ -16,8 +16,8 @@ __all__ = ["Event", "Payload", "parse", "parse_exactly"]
 Event = dict[str, Any]
 
 Payload = bytes | bytearray
-"""A message as it was received. A large one is the memory that it was received into: another copy would cost
-as much as reading it."""
+"""A message as it was received. One that came in pieces is a bytearray, the memory that it was received into:
+another copy would cost as much as reading it."""
 
 MAX_DEPTH = 500
 """Levels of nesting. The parsers' own limits differ between versions and count the caller's stack."""
@@ -56,17 +56,21 @@ _loads: Callable[[Payload], Any] = _choose
 
 
 def parse(payload: Payload) -> Event:
-    """The event of one message.
+    """The event of one message. A bytearray is given up: it may be empty afterwards.
 
     Uses orjson where it is installed (extra ``speed``). Raises :class:`ProtocolError`, without the payload,
     for what is no UTF-8 (``close_code`` 1007), no JSON, no object, or nested too deeply (1008).
     """
+    if type(payload) is bytearray and _loads is _scan_message:
+        return parse_exactly(payload)
     try:
         value = _loads(payload)
     except (ValueError, RecursionError, StopIteration):
         value = None
     # Every level takes two characters, so a short message cannot be too deep.
-    if type(value) is dict and (len(payload) <= 2 * MAX_DEPTH or not _too_deep(payload, value)):
+    if type(value) is dict and (
+        len(payload) <= 2 * MAX_DEPTH or _brackets(payload) <= MAX_DEPTH or not _too_deep(value)
+    ):
         return value
     return parse_exactly(payload)
 
@@ -76,8 +80,13 @@ def parse_exactly(payload: Payload) -> Event:
 
     Decides about what the fast path did not accept: whitespace, half characters (orjson), faults.
     """
+    deep = _brackets(payload) > MAX_DEPTH
     try:
-        value = _DECODER.decode(str(payload, "utf-8"))
+        text = str(payload, "utf-8")
+        if type(payload) is bytearray:
+            # The values take the place of the message. Fresh memory would be half the cost of a large one.
+            payload.clear()
+        value = _DECODER.decode(text)
     except UnicodeDecodeError:
         close_code, fault = 1007, "is no UTF-8"
     except RecursionError:
@@ -85,7 +94,7 @@ def parse_exactly(payload: Payload) -> Event:
     except ValueError:
         close_code, fault = 1008, "is no JSON"
     else:
-        if isinstance(value, dict) and not _too_deep(payload, value):
+        if isinstance(value, dict) and not (deep and _too_deep(value)):
             return value
         close_code, fault = (
             1008,
@@ -95,9 +104,8 @@ def parse_exactly(payload: Payload) -> Event:
     raise ProtocolError(f"the server sent a message that {fault}", close_code=close_code)
 
 
-def _too_deep(payload: Payload, value: Event) -> bool:
-    if _brackets(payload) <= MAX_DEPTH:
-        return False
+def _too_deep(value: Event) -> bool:
+    """Whether it has more levels than :data:`MAX_DEPTH`."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -157,7 +157,10 @@ class SocketTransport:
         if not count or self._aborted:
             raise self._broken(None)
         self._full_read = count >= self._full_bytes
-        return self._parser.feed(data) if room is None else self._parser.filled(count)
+        if room is None:
+            return self._parser.feed(data)
+        room.release()
+        return self._parser.filled(count)
 
     def _broken(self, error: Exception | None) -> ConnectionLost:
         if self._aborted:

@@ -458,6 +458,23 @@ def test_the_room_for_a_message_is_not_twice_its_size(size: int) -> None:
     assert held(receive, parser) < size * 1.3
 
 
+@pytest.mark.parametrize("size", [(1 << 16) + 1, 8_389_701, (1 << 23) - 1, 1 << 23], ids=hex)
+@pytest.mark.parametrize("begun", [0, 1, 1 << 14, (1 << 16) - 10])
+def test_the_room_for_a_message_ends_where_the_message_does(size: int, begun: int) -> None:
+    """Or a few bytes later, as it has doubled up to there: a last step would move all of it."""
+    parser = FrameParser(None)
+    parser.feed(frame(TEXT, length=size) + b"x" * begun)
+    sizes = []
+    while (room := parser.room(1)) is not None:
+        sizes.append(len(parser._payload or b""))
+        received = len(room)
+        room.release()
+        (*messages,) = parser.filled(received)
+    assert [len(message) for message in messages] == [size]
+    assert size <= sizes[-1] < size + 256
+    assert all(after == 2 * before for before, after in pairwise(sizes))
+
+
 def test_a_secret_in_what_was_received_in_place_is_masked() -> None:
     payload = b"a" * 70_000 + b"sk-0123456789abcdef" + b"b" * 70_000
     data = frame(TEXT, payload)
@@ -492,6 +509,41 @@ def test_a_flood_of_fragments_ends(payload: bytes, pieces: int) -> None:
     assert held(feed, parser) < 4 * limit
     assert isinstance(parser.failure, PayloadTooLarge)
     assert limit < parser.failure.size <= limit + len(flood)
+
+
+def run(*frames: bytes) -> bytes:
+    return b"".join([frame(TEXT, b"<", fin=False), *frames])
+
+
+ALIKE = frame(CONT, b"abc", fin=False)
+LAST = frame(CONT, b">")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        run(*[ALIKE] * 20, LAST),
+        run(*[ALIKE] * 5, frame(CONT, b"other", fin=False), *[ALIKE] * 5, LAST),
+        run(*[ALIKE] * 5, frame(PING, b"p"), *[ALIKE] * 5, LAST),
+        run(*[frame(CONT, fin=False)] * 20, LAST),
+        run(*[frame(CONT, b"x" * 300, fin=False)] * 3, LAST, frame(TEXT, b"{}")),
+        run(*[frame(CONT, b"abc", fin=False, form=SIXTEEN)] * 5, *[ALIKE] * 5, LAST),
+        run(*[ALIKE] * 5, frame(CONT, b"abc", fin=False, reserved=4), *[ALIKE] * 5, LAST),
+        run(*[ALIKE] * 5, frame(TEXT, b"abc", fin=False), LAST),
+        run(*[ALIKE] * 5, masked(ALIKE), LAST),
+        run(*[ALIKE] * 5, frame(CLOSE)),
+        run(*[ALIKE] * 5)[:-1],
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 50])
+def test_fragments_taken_together_are_those_taken_one_by_one(data: bytes, limit: int | None) -> None:
+    """Byte by byte no fragment is followed by another."""
+    slow = FrameParser(limit)
+    outcome = read(one_by_one(data), slow)
+    for pieces in every_cut(data):
+        parser = FrameParser(limit)
+        assert read(pieces, parser) == outcome
+        assert getattr(parser.failure, "size", None) == getattr(slow.failure, "size", None)
 
 
 def seconds(work: Callable[[], object]) -> float:

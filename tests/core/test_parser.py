@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tracemalloc
 
 import orjson
 import pytest
@@ -12,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from responses_ws._core import parser
-from responses_ws._core.parser import parse
 from responses_ws.errors import ProtocolError
+
+received: type[bytes] | type[bytearray] = bytes
+
+
+def parse(payload):
+    """As it is received at once, or in pieces into memory that the parser may use again."""
+    return parser.parse(received(payload))
 
 
 @pytest.fixture(params=["stdlib", "orjson"], autouse=True)
@@ -21,6 +28,12 @@ def _parser(request, monkeypatch):
     """Every rule holds with the standard library alone and with orjson."""
     loads = {"stdlib": parser._scan_message, "orjson": orjson.loads}[request.param]
     monkeypatch.setattr(parser, "_loads", loads)
+
+
+@pytest.fixture(params=[bytes, bytearray], autouse=True)
+def _received(request, monkeypatch):
+    """And however the message came."""
+    monkeypatch.setattr(sys.modules[__name__], "received", request.param)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,21 @@ def test_any_bytes_give_an_event_or_a_protocol_error(payload):
     except ProtocolError:
         return
     assert isinstance(event, dict)
+
+
+def test_the_values_of_a_large_message_take_its_place(monkeypatch):
+    """Fresh memory would be half of what it costs."""
+    monkeypatch.setattr(parser, "_loads", parser._scan_message)
+    size = 1 << 20
+    message = b'{"text":"' + b"x" * size + b'"}'
+    tracemalloc.start()
+    try:
+        event = parser.parse(bytearray(message))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(event["text"]) == size
+    assert peak < 2.5 * size
 
 
 def load_parser(monkeypatch, orjson_module):
