@@ -17,7 +17,7 @@ __all__ = ["MEASURE", "received", "sent", "tasks"]
 
 MEBIBYTE = 1024 * 1024
 FRAGMENT = 1024
-REPEATS = 3
+REPEATS = 5
 PARSED = "bare socket and json.loads"
 PARSED_ORJSON = "bare socket and orjson.loads"
 CLIENTS = (OURS, OURS_ORJSON, "websocket-client", "websockets", OFFICIAL)
@@ -114,7 +114,7 @@ MEASURE = Measure(
     about="""
 One ``response.completed`` of 1 and 8 MiB, in one frame and in frames of 1 KiB, from the request to the final
 message; and a request of 8 MiB, from the call to the end of a short answer, JSON and masking included. The
-median of 3 on one connection is one figure. The bare socket drains the bytes without looking for frames; with
+median of 5 on one connection is one figure. The bare socket drains the bytes without looking for frames; with
 ``json.loads`` (``orjson.loads``) it keeps them all in memory, and then the message is parsed once.
 """,
     columns={"wall": "wall, ms", "cpu": "CPU, ms"},
