@@ -42,6 +42,8 @@ MAX_CONTROL_BYTES = 125
 PIECE = 64 * 1024
 """Bytes from which on memory is taken with care: that which was not used before costs more to have than to
 fill, for the kernel clears it page by page."""
+RUN = 1024
+"""Fragments that are taken together. Joining them takes memory for each, however small it is."""
 NO_STATUS = 1005
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """RFC 6455, 7.4.1 and the IANA registry; 3000 to 4999 are allowed besides (7.4.2)."""
@@ -240,7 +242,7 @@ class FrameParser:
         for the limit.
         """
         head, weight = data[position:start], stop - position
-        count = min(len(data) - position, self._limit - self._weight) // weight
+        count = min(min(len(data) - position, self._limit - self._weight) // weight, RUN)
         payloads = [data[start:stop]]
         for place in range(stop, position + count * weight, weight):
             if not data.startswith(head, place):
