@@ -48,6 +48,10 @@ class Run:
             self.error = error
         ended.put(self)
 
+    @property
+    def ended(self) -> bool:
+        return self.output is not None or self.error is not None
+
     def outcome(self, unknown: str) -> ToolOutput:
         """What answers the call: ``unknown`` as an error, as long as it has not ended."""
         if self.error is not None:
@@ -154,15 +158,21 @@ class ToolRunner:
             self._fail(run.call, INTERRUPTED)
 
     def _wait(self, beat: Deadline) -> None:
-        """Wait until a run ends, or has taken too long, or someone wakes, or the beat is due."""
-        running = self.running
-        left = [run.deadline.remaining() for run in running]
+        """Wait until a run ends, or has taken too long, or someone wakes, or the beat is due.
+
+        A run that has ended keeps its output, also when it ended too late and nobody had looked: it has had
+        its effects, and its output says more of them than that it took long.
+        """
+        left = [run.deadline.remaining() for run in self.running]
         shortest = min((seconds for seconds in left if seconds is not None), default=None)
-        ended = wait_for(self._ended, beat.remaining(shortest))
-        if isinstance(ended, Run) and ended in running:
-            self._take(ended)
+        word = wait_for(self._ended, beat.remaining(shortest))
+        while word is not None:  # a word is no more than a reason to look at every run
+            word = self._ended.take()
         for run in self.running:
-            if run.deadline.expired:
+            too_long = run.deadline.expired  # asked first: a run may end between the two questions
+            if run.ended:
+                self._take(run)
+            elif too_long:
                 self._fail(run.call, f"the call took longer than {run.deadline.seconds:g} seconds")
 
     def _take(self, run: Run) -> None:

@@ -19,7 +19,9 @@ from responses_ws import ConfigurationError, ResponseCancelled, ToolCall, ToolEr
 from responses_ws._chat_options import ChatOptions, ToolLimits
 from responses_ws._core.continuation import Ledger
 from responses_ws._tool_loop import ToolLoop
+from responses_ws._tool_runner import Run
 from responses_ws._toolbox import Toolbox
+from responses_ws._transport.deadline import Deadline
 from responses_ws.tools import custom_tool, tool
 
 Item = dict[str, Any]
@@ -59,6 +61,17 @@ def run(calls: ToolLoop, options: ChatOptions, check: Any) -> None:
 
 def outputs(of: ToolLoop) -> list[str]:
     return [item["output"] for item in of.unsent()]
+
+
+def ended(of: ToolLoop) -> list[Run]:
+    """The runs that have put themselves in the queue, where nobody has looked yet."""
+    return [run for run in of._runner._ended.items if isinstance(run, Run)]
+
+
+def run_out(of: ToolLoop) -> None:
+    """The time of every call is over now."""
+    for run in of._runner.running:
+        run.deadline = Deadline(0)
 
 
 @pytest.fixture
@@ -257,6 +270,45 @@ def test_the_timeout_of_the_loop_is_for_tools_without_their_own(released):
     calls = loop(call(1))
     run(calls, options(work, timeout_per_tool=0.05), go_on)
     assert outputs(calls) == ["Error: the call took longer than 0.05 seconds"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
+def test_what_has_ended_before_anybody_looks_keeps_its_output(late, released):
+    """The clocks run out while the caller is busy with a heartbeat. Three have ended, the fourth has not."""
+    release = threading.Event()
+
+    @tool
+    def work(number: int) -> str:
+        (released if number == 3 else release).wait(SECONDS)
+        return f"output {number}"
+
+    calls = loop(*(call(number, arguments=f'{{"number": {number}}}') for number in range(4)))
+    running = calls.run(options(work, timeout_per_tool=SECONDS), go_on, heartbeat=0.01)
+    next(running)
+    if late:
+        run_out(calls)
+    release.set()
+    until(lambda: len(ended(calls)) == 3)
+    run_out(calls)
+    list(running)
+    assert outputs(calls)[:3] == ["output 0", "output 1", "output 2"]
+    assert outputs(calls)[3] == "Error: the call took longer than 0 seconds"
+
+
+def test_what_was_started_early_keeps_its_output():
+    """The answer streams for longer than the tools may take; nobody waits for them meanwhile."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    calls, given = loop(*(call(number) for number in range(3))), options(work, timeout_per_tool=SECONDS)
+    for to_make in calls.todo(given):
+        calls.start(to_make, given)
+    until(lambda: len(ended(calls)) == 3)
+    run_out(calls)
+    run(calls, given, go_on)
+    assert outputs(calls) == ["done"] * 3
 
 
 def test_a_tool_that_hangs_does_not_hold_the_process():
