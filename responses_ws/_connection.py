@@ -145,13 +145,18 @@ class Connection(Linked):
         """Send the call's request on the open link, before the deadline of the whole call.
 
         When it raises :class:`ConnectionLost` or :class:`ResponseTimeout` with NOT_SENT, the message did not
-        leave whole and the call holds its lane as before.
+        leave whole and the call holds its lane as before. A response that has begun before that, or was
+        refused, is told by the call's queue.
         """
         link, transport = self._begin_sending(call, deadline)
         try:
             transport.send(message, deadline)
         except (ConnectionLost, ResponseTimeout) as error:
-            raise self._unsent(call, link, error) from error.__cause__
+            reason = self._break_off(link, error)
+            if self._unsent(call):
+                raise reason from error.__cause__
+            call.last_event_at = time.monotonic()
+            return
         call.last_event_at = time.monotonic()
         with self.lock:
             lost = link.over and call.state is State.SENDING
@@ -192,21 +197,30 @@ class Connection(Linked):
         if left and not transport.sending:
             self._give_up(link, ConnectionLost(BROKEN_OFF))
 
-    def _unsent(self, call: Call, link: Link, error: ResponsesWSError) -> ResponsesWSError:
-        """The connection broke under the request. What the server said before that is the better reason."""
+    def _break_off(self, link: Link, error: ResponsesWSError) -> ResponsesWSError:
+        """The connection broke under a message. What the server said before that is the better reason."""
         if isinstance(error, ConnectionLost):
             self._await_end(link)
             # Kept without its traceback, which ties the frames of this thread, and the stream in them, to it.
             cause = bare(error)
         else:
-            cause = ConnectionLost("given up: another request was not sent in time")
+            cause = ConnectionLost("given up: a request was not sent in time")
         error = link.cause or error
         self._give_up(link, cause)
+        return with_context(error, delivery=Delivery.NOT_SENT)
+
+    def _unsent(self, call: Call) -> bool:
+        """Let the call come to the next connection; False when it has come to its end on the last one.
+
+        A server may refuse a request that it has not read to the end, or begin with it. So this is asked once
+        the link is over: its reader lets in no more, and what had begun has ended with it. That end is in the
+        call's queue, or about to be, for a reader puts it there after it has let go of the lock.
+        """
         with self.lock:
-            self.lanes.unsent(call)
+            unsent = self.lanes.unsent(call)
             ready = self._take_ready()
         _tell(ready)
-        return with_context(error, delivery=Delivery.NOT_SENT)
+        return unsent
 
     def steer(self, call: Call, encode: Callable[[str], bytes]) -> Steer:
         """Send input to the call's running response.
@@ -222,7 +236,7 @@ class Connection(Linked):
         try:
             transport.send(message)
         except (ConnectionLost, ResponseTimeout) as error:
-            raise self._unsent(call, link, error) from error.__cause__
+            raise self._break_off(link, error) from error.__cause__
         except BaseException:
             self._give_up(link, ConnectionLost("the sending of a steer was interrupted"))
             raise

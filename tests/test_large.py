@@ -7,9 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from shell import SECONDS, Task, answer, ask, completed, created, delta, join_readers, websocket
+from shell import (
+    SECONDS,
+    Task,
+    answer,
+    ask,
+    completed,
+    created,
+    delta,
+    error_event,
+    join_readers,
+    until,
+    websocket,
+)
 
 from responses_ws import (
+    BadRequestError,
     ConcurrencyError,
     ConnectionLost,
     Delivery,
@@ -183,6 +196,34 @@ def test_a_1009_in_the_middle_is_told_and_not_tried_again(server, reused):
         assert len(server.connections) == 1
         assert ask(ws, "small") == "fine"
     assert [request["input"] for request in server.requests][reused:] == ["small"]
+
+
+@pytest.mark.parametrize("end", [reset(), eof(), close(1000)], ids=["reset", "eof", "close"])
+def test_a_refusal_in_the_middle_is_the_error_and_nothing_is_sent_again(server, end):
+    """A gateway may say why before it has read the request, and leave."""
+    server.connection(
+        expect(input="hi"),
+        send(*answer("resp_0", "hello")),
+        read_bytes(100_000),
+        gate("refuse"),
+        send(error_event("request_too_large", 400)),
+        gate("told"),
+        end,
+    )
+    server.connection(expect(input="small"), send(*answer("resp_1", "fine")))
+    with websocket(server, limits=UNLIMITED) as ws:
+        assert ask(ws, "hi") == "hello"
+        large = Task(ask, ws, LARGE)
+        until(lambda: ws.in_flight)
+        server.open("refuse")
+        until(lambda: not ws.in_flight)
+        server.open("told")
+        error = large.error()
+        assert isinstance(error, BadRequestError)
+        assert (error.code, error.delivery) == ("request_too_large", Delivery.REJECTED)
+        assert len(server.connections) == 1
+        assert ask(ws, "small") == "fine"
+    assert [request["input"] for request in server.requests] == ["hi", "small"]
 
 
 def test_a_close_frame_behind_a_ping_that_cannot_be_answered_is_seen(server):

@@ -135,13 +135,18 @@ class Lanes:
             request.move(State.SENT)
         self._hand_on()
 
-    def unsent(self, request: Request) -> None:
-        """The message did not leave whole, and its connection is gone. The request comes to the next one."""
-        if request.state is SENDING:
+    def unsent(self, request: Request) -> bool:
+        """The message did not leave whole, and its connection is gone. The request comes to the next one.
+
+        False when its end was faster.
+        """
+        unsent = request.state is SENDING
+        if unsent:
             request.move(QUEUED)
             request.admitted, request.source = False, None
             self._admit()
         self._hand_on()
+        return unsent
 
     def steerable(self, request: Request) -> str | None:
         """The id of the request's running response; None before it has one, and after the end."""

@@ -209,7 +209,6 @@ class SocketTransport:
                 raise
             finally:
                 self._sending = False
-                self._deadline = NEVER
             self._flush(wait=True)
 
     def _is_of_the_socket(self, error: BaseException) -> bool:
@@ -258,9 +257,10 @@ class SocketTransport:
                 if not self._write_control(wait=wait):
                     return
             except (OSError, ValueError) as error:
-                # A pong that cannot leave must not hide the close frame that may lie in the buffer.
+                # A pong that cannot leave must not hide the close frame that may lie in the buffer, and its
+                # clocks are no failure of the message before it, which has left whole.
                 self._mute = True
-                if not self._is_of_the_socket(error):
+                if not (isinstance(error, ResponseTimeout) or self._is_of_the_socket(error)):
                     raise
             finally:
                 self._frame_lock.release()

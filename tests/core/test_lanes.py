@@ -147,9 +147,13 @@ def has_left(number: int) -> Step:
     return lambda scene: scene.lanes.sent(scene.requests[number])
 
 
-def breaks_off(number: int) -> Step:
-    """The message did not leave whole."""
-    return lambda scene: scene.lanes.unsent(scene.requests[number])
+def breaks_off(number: int, *, again: bool = True) -> Step:
+    """The message did not leave whole: it is sent again, or has come to its end."""
+
+    def step(scene: Scene) -> None:
+        assert scene.lanes.unsent(scene.requests[number]) is again
+
+    return step
 
 
 def continues(number: int, parent: str, *, stored: bool = False) -> Step:
@@ -1185,6 +1189,32 @@ PARALLEL: dict[str, tuple[dict[str, Any], list[Step]]] = {
             is_ready(1, 2),
         ],
     ),
+    "a message that broke off after its refusal": (
+        {},
+        [
+            opens(1, "a"),
+            begins(1),
+            ends(1, at("a", error()), REJECTED),
+            loses(),
+            breaks_off(1, again=False),
+            is_in(1, State.DONE, REJECTED),
+            is_ready(),
+            is_busy(),
+        ],
+    ),
+    "a message that broke off after its response had begun": (
+        {},
+        [
+            opens(1, "a"),
+            begins(1),
+            gets(1, at("a", created("r1"))),
+            loses(1),
+            breaks_off(1, again=False),
+            is_in(1, State.DONE, STARTED),
+            is_ready(),
+            is_busy(),
+        ],
+    ),
     # -- names
     "names end, and begin anew with the connection": (
         {"max_lanes": 2},
@@ -1877,7 +1907,7 @@ class Turns(RuleBasedStateMachine):
         self.waited = set(self.all(State.QUEUED, State.SENDING))
         for request in sending:
             if again:
-                self.lanes.unsent(request)
+                assert self.lanes.unsent(request)
             else:
                 self.lanes.release(request)
 

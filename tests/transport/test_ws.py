@@ -18,6 +18,7 @@ from websockets.frames import Opcode
 
 from responses_ws._transport import ws
 from responses_ws._transport.base import Target
+from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.ws import FRAGMENT_BYTES, READ_BYTES, SocketTransport
 from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError, ResponseTimeout
 from responses_ws.messages import Limits, Timeouts
@@ -393,6 +394,33 @@ def test_a_send_without_progress_ends_by_the_send_clock(server):
         assert not transport.sending
         assert reading.end is None
         server.open("end")
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "deadline"),
+    [(Timeouts(send=0.05), None), (Timeouts(send=None), 0.05)],
+    ids=["send", "total"],
+)
+def test_a_pong_that_cannot_follow_a_message_is_no_failure_of_it(monkeypatch, timeouts, deadline):
+    """The message has left whole: nothing is raised when a clock runs out, and only then is no more said."""
+    write = SocketTransport._try_write
+
+    def takes_no_pong(transport: SocketTransport, view: memoryview) -> int:
+        if view[0] & 0x0F == Opcode.PONG:
+            return 0
+        taken = write(transport, view)
+        assert taken == len(view)
+        transport._pong.append(ws._frame(Opcode.PONG, b"late"))
+        return taken
+
+    with Peer(timeouts=timeouts) as peer:
+        monkeypatch.setattr(SocketTransport, "_try_write", takes_no_pong)
+        monkeypatch.setattr(ws, "_poll", lambda sock, timeout, **_: threading.Event().wait(timeout))
+        Task(peer.transport.send, b"{}", Deadline(deadline)).result()
+        monkeypatch.undo()
+        assert [bytes(frame.data) for frame in peer.drain()] == [b"{}"]
+        with pytest.raises(ConnectionLost):
+            peer.transport.send(b"{}")
 
 
 @pytest.mark.slow
