@@ -76,6 +76,8 @@ def _payload(request: object, fields: Mapping[str, Any], where: str) -> tuple[st
     custom_id = _checked_id(payload.pop("custom_id", None), where)
     if payload.get("model") is None and payload.get("prompt") is None:
         raise ConfigurationError(f"{where} needs a model; model= gives one to all that have none")
+    if payload.get("background"):
+        raise ConfigurationError(f"{where}: background does not work here, a batch waits for its answers")
     return custom_id, _copy(payload, where)
 
 

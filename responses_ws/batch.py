@@ -11,7 +11,8 @@ payload), ``message`` or ``error``. It is only appended to; of an input that fai
 last line counts. :func:`read` and a :class:`Report` give the lines as :class:`Result`. The same call on the
 same file goes on where the last one stopped:
 
-- An input with an answer is not asked again.
+- An input with an answer is not asked again. An answer that is incomplete is an answer: look at
+  ``message.status``.
 - One that failed is, when the service is known not to have run it (``delivery`` NOT_SENT or REJECTED, or a
   rate limit before any output). One that may have been paid for is not, but with ``rerun="all"``.
 - A line is in the hands of the system before the next input is begun in its place, so that a killed process
@@ -62,7 +63,7 @@ class Report:
 
     :ivar out: the file.
     :ivar asked: inputs that this call dealt with; the others were found in the file.
-    :ivar completed: inputs that have an answer.
+    :ivar completed: inputs that have an answer, which may be incomplete (``message.status``).
     :ivar failures: the others, in the order of the inputs, each with its error.
     """
 
@@ -116,7 +117,7 @@ def run(
     :param requests: texts, or payloads of ``POST /v1/responses``. A payload may have a ``custom_id`` besides,
         which is not sent: the name of the input in the file. Without one the name is derived from what is
         asked (and from how many equal ones came before), so that inputs may be added, left out and put in
-        another order between two runs.
+        another order between two runs. ``background`` is refused.
     :param model: of those that name none.
     :param extra: further fields, likewise.
     :param pool: a :class:`ConnectionPool` that is open, and stays so, or a function without arguments that

@@ -87,7 +87,8 @@ def test_the_payload_is_not_shown() -> None:
         ([{"input": "b", "model": None}], r"requests\[0\] needs a model"),
         ([{"input": {1, 2}}], r"requests\[0\]: input cannot be sent: .*set"),
         ([{"input": "a", "top_p": math.nan}], r"requests\[0\]: top_p cannot be sent: .*NaN"),
-        ([{"input": "a", "background": {1}}], r"requests\[0\]: .*set"),
+        ([{"input": "a", "stream": {1}}], r"requests\[0\]: .*set"),
+        (["a", {"input": "b", "background": True}], r"requests\[1\]: background .* a batch waits"),
         ([{"input": "a", "type": "response.steer"}], r"requests\[0\]: type must be"),
         (
             [{"input": "a", "custom_id": "x"}, "b", {"input": "c", "custom_id": "x"}],
