@@ -274,6 +274,17 @@ def test_the_errors_example_tells_what_went_wrong(
     assert capsys.readouterr().out == told
 
 
+def test_the_recovery_example_pays_for_nothing_twice(
+    service: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer that has begun is not asked for again."""
+    service.connection(expect(), send(CREATED, DELTA), close(1011))
+    with pytest.raises(errors.ConnectionLost):
+        run(example("Recovery"))
+    assert capsys.readouterr().out == "Delivery.STARTED Hel\n"
+    assert len(service.requests) == 1
+
+
 def plugin_arguments() -> list[str]:
     """The fixtures come by themselves where the package is installed."""
     installed = importlib.metadata.entry_points(group="pytest11")
