@@ -49,8 +49,8 @@ class Portable:
         """The chat as plain values for JSON: history, options, tools by name, usage. No key and no address.
 
         What was not completed is not in it; calls that are being made are answered as in :meth:`fork`. From
-        any thread. Definitions of tools that hold credentials (MCP servers) are left out, like functions, and
-        have to be given again.
+        any thread. Definitions of tools with ``authorization``, ``headers`` or ``domain_secrets`` are left
+        out, like functions, and have to be given again; what stands in a ``server_url`` is stored.
         """
         ledger, answers = self._conversation.copied(self._options)
         return ChatState(self._options, ledger, answers, self._conversation.usage).to_dict()
@@ -75,6 +75,7 @@ class Portable:
 
         :param tools: the functions of the chat; more than it had are offered too.
         :param schema: that of the chat, if it had one.
+        :param approve: likewise; without it the functions are called unasked.
         :param connection: ``pool``, ``tenant``, and the options of the constructor from ``api_key`` on.
         :raises ConfigurationError: a function is missing (its name is told), or the data cannot be read.
         """
@@ -113,7 +114,7 @@ class Portable:
 
         :param tools: the functions of the chat; more than it had are offered too.
         :param schema: that of the chat, if it had one.
-        :param options: the others of :meth:`from_dict`.
+        :param options: the others of :meth:`from_dict`; without ``approve`` the functions are called unasked.
         :raises KeyError: there is none of this key.
         :raises StoreError: the store cannot be reached.
         :raises ConfigurationError: it is damaged, or was written by a newer release, or a function is

@@ -55,8 +55,8 @@ class Chat(Portable):
     :param instructions: a system message; it is sent with every request.
     :param schema: see :meth:`with_schema`.
     :param store: whether the service keeps the responses; None leaves it to the service.
-    :param session: what sends the requests, in place of the options below from ``transport`` on; it stays the
-        caller's to close.
+    :param session: what sends the requests, in place of ``pool``, ``tenant``, ``retry`` and the options of a
+        connection; it stays the caller's to close.
     :param pool: whose connections are used, in place of one of its own and of the options of one.
     :param tenant: of the pool, whose connections no other tenant uses.
     :param max_rounds: of tools after one question, then :class:`ToolRoundsExceeded` is raised; None means no
@@ -68,11 +68,11 @@ class Chat(Portable):
         that answer then fails, the tool has run for nothing.
     :param approve: called in the asking thread with each :class:`ToolCall` before it is made, and with those
         of MCP servers that ask for it (``type`` is ``mcp_approval_request``). True lets it be made, False or
-        a text (the reason) refuses it, a ToolCall with other arguments edits it.
+        a text (the reason) refuses it, a ToolCall with other arguments edits it; that of an MCP server cannot
+        be edited. Not with ``eager_tools``.
     :param transport: ``auto`` (a WebSocket, and HTTP where that fails), ``websocket`` or ``http``.
     :param retry: what is sent again, and how often.
-    :param on_usage: called with the :class:`Usage` and the id of each response that was asked for, also of
-        those that were left or lost, in the thread that reads it.
+    :param on_usage: as for :class:`Session`.
 
     The other options are those of :class:`WebSocket`.
 
@@ -199,6 +199,8 @@ class Chat(Portable):
         This is how to go on after :class:`ToolRoundsExceeded`, after an interrupt, and after an error that
         came while the tools had run already: what ran is not run again.
 
+        Calls that only the caller can answer stay open; with these, the last message is returned.
+
         The limits are those of the constructor; given here, they are for this time.
 
         :raises: what :meth:`ask` raises.
@@ -240,7 +242,11 @@ class Chat(Portable):
 
     @property
     def unfinished(self) -> bool:
-        """Whether a call has no output yet, or an unsent one; :meth:`run_tools` goes on."""
+        """Whether a call has no output that the model has seen; :meth:`run_tools` goes on.
+
+        In a chat that had no open calls before the question, the question is then part of the history. Calls
+        that only the caller can answer stay open.
+        """
         return self._conversation.waiting
 
     @property

@@ -219,7 +219,8 @@ class ConnectionLost(ConnectionError):
 class ResponseTimeout(ConnectionError, builtins.TimeoutError):
     """A clock ran out while the connection was alive.
 
-    :ivar clock: the name of the option that fired: ``response_timeout``, ``total`` or ``send``.
+    :ivar clock: the name of the option that fired: ``response_timeout``, ``total`` (also for ``timeout`` of
+        ``poll``) or ``send``.
     :ivar seconds: its value in seconds, as the caller gave it.
     """
 

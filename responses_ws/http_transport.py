@@ -44,7 +44,8 @@ class HTTPTransport(StoredResponses):
     last completed response by themselves, and one response runs at a time, for of two that ran at once
     neither would know which of them the next one continues; a second thread gets :class:`ConcurrencyError`.
     An abandoned response is in nobody's way. What was not stored (``store=False``) cannot be continued over
-    HTTP. The requests about stored responses, :meth:`close` and the properties may come from any thread.
+    HTTP: the next response begins a new chain, without a warning. The requests about stored responses,
+    :meth:`close` and the properties may come from any thread.
 
     Nothing is opened before the first request, and in a forked child the object begins without a connection.
     ``Limits.max_request_bytes`` does not apply: it is a WebSocket's.
@@ -60,8 +61,10 @@ class HTTPTransport(StoredResponses):
     :param headers: extra headers of each request; they replace ours of the same name.
     :param timeouts: the other clocks; those of pings, of draining and of closing do not apply.
     :param limits: bounds of what is received.
-    :param endpoint: what the service can do; None derives it from ``api_base``.
-    :param ssl_context: None builds one from SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the system's store.
+    :param endpoint: where the service is and what it can do, in place of ``api_base`` and OPENAI_BASE_URL;
+        None derives it from these.
+    :param ssl_context: None builds one from the file or directory in SSL_CERT_FILE, REQUESTS_CA_BUNDLE or
+        CURL_CA_BUNDLE, else from the system's store, else from that of certifi.
     :param proxy: URL of an HTTP or SOCKS 5 proxy; None asks the environment.
     :param allow_insecure: send the key over ``http://`` to another machine.
     :raises ConfigurationError: for an option that cannot work; the message names it.

@@ -22,8 +22,8 @@ class Lane(Verbs):
 
     On one lane one response runs at a time; a second thread gets :class:`ConcurrencyError`. Different lanes
     run in parallel, each in a thread of its own, as many as ``Endpoint.max_in_flight``; what is more waits
-    for a place. Leaving a response on one lane, or reading it slowly, holds no other up. See the API's guide
-    "WebSocket mode", multiplexing.
+    for a place, at most ``response_timeout`` seconds, then :class:`ConcurrencyError`. Leaving a response on
+    one lane, or reading it slowly, holds no other up. See the API's guide "WebSocket mode", multiplexing.
 
     A response of another lane can be continued (``previous_response_id``). When it is not stored, what
     continues it on its own lane waits until the service has begun with the fork.

@@ -1,7 +1,6 @@
 """The values that travel: chunks, messages, tool calls, usage; and the option values.
 
-Field names are those of the Ruby class and of the service. A count that the service did not give is None,
-never 0.
+Field names are those of the service. A count that the service did not give is None, never 0.
 """
 
 from __future__ import annotations
@@ -164,7 +163,8 @@ class Timeouts:
     :param ping_timeout: without a byte after that ping; then the peer is dead.
     :param drain: that a new response waits for the rest of an abandoned one, before it reconnects.
     :param close: for the closing handshake of a connection at rest.
-    :param total: for a whole call, connecting included.
+    :param total: for one response, connecting and retries included; each response of a chat has its own, and
+        tools do not count.
     """
 
     connect: float | None = 10

@@ -32,8 +32,8 @@ class ResponseStream:
     """A running response: iterate over it for its chunks, or ask for its ``message``.
 
     Leaving it early, in any way (``break``, an exception, ``close()``, Ctrl-C, a timeout, dropping the last
-    reference), abandons the response: the rest of it is read and thrown away in the background, and never
-    reaches a later request.
+    reference), abandons the response. The service may go on generating: over a socket what still comes is
+    thrown away in the background, over HTTP the connection is closed. Nothing of it reaches a later request.
 
     One thread iterates; :meth:`cancel` and :meth:`close` may be called from any thread.
     """
@@ -170,7 +170,8 @@ class ResponseStream:
         """Stop the response, if it is not over. Another thread that waits for it gets
         :class:`ResponseCancelled`; in the thread that iterates, the loop ends.
 
-        The service has no event for it, so it goes on generating; what still comes is thrown away.
+        The service has no event for it, so it may go on generating; over a socket what still comes is thrown
+        away, over HTTP the connection is closed.
         """
         if self._message is None:
             self._left_by = self._left_by or threading.current_thread()

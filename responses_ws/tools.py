@@ -2,14 +2,18 @@
 
 ::
 
+    from typing import Literal
+
+    from responses_ws import Chat
     from responses_ws.tools import tool, web_search
 
     @tool
     def get_weather(city: str, unit: Literal["C", "F"] = "C") -> str:
-        "The weather in a city.
+        '''The weather in a city.
 
         :param city: its name, in English.
-        "
+        '''
+        return f"7 {unit} and rain in {city}"
 
     chat = Chat(model="gpt-5.5", tools=[get_weather, web_search()])
 
@@ -156,8 +160,8 @@ class Tool:
         """Call the function with what the model wrote.
 
         A str is the output as it is, and so is a list of content items (``input_text``, ``input_image``,
-        ``input_file``), an :class:`Image` or a :class:`File`, or a list of these and texts; any other result
-        becomes JSON, dataclasses and pydantic models included.
+        ``input_file``), a ``responses_ws.Image`` or a ``responses_ws.File``, or a list of these and texts;
+        any other result becomes JSON, dataclasses and pydantic models included.
 
         Raises :class:`ToolError` when the arguments do not fit, when the function raises (the exception is
         the cause) and when JSON cannot express the result. A ToolError of the function passes as it is, and

@@ -49,8 +49,10 @@ class WebSocket(Verbs):
     :param headers: extra headers of the upgrade; they replace ours of the same name.
     :param timeouts: the other clocks.
     :param limits: bounds of what is sent, received and buffered.
-    :param endpoint: what the service can do; None derives it from ``api_base``.
-    :param ssl_context: None builds one from SSL_CERT_FILE, REQUESTS_CA_BUNDLE or the system's store.
+    :param endpoint: where the service is and what it can do, in place of ``api_base`` and OPENAI_BASE_URL;
+        None derives it from these.
+    :param ssl_context: None builds one from the file or directory in SSL_CERT_FILE, REQUESTS_CA_BUNDLE or
+        CURL_CA_BUNDLE, else from the system's store, else from that of certifi.
     :param proxy: URL of an HTTP or SOCKS 5 proxy; None asks the environment.
     :param allow_insecure: send the key over ``ws://`` to another machine.
     :raises ConfigurationError: for an option that cannot work; the message names it.

@@ -61,10 +61,14 @@ ACTING_TOOLS = frozenset({"mcp", "shell", "computer", "computer_use", "computer_
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how long one call tries. Immutable.
+    """How often and how long one call tries; in a chat each response is one. Immutable.
+
+    408, 409, 429 and 5xx are asked again, but not a lack of quota; ``x-should-retry`` stands above that. A
+    gateway's 504 or 524 is not, whatever it says, but with ``replay="unknown"``.
 
     Pauses are random between 0 and 0.5 s, 1 s, 2 s, up to 8 s, unless the service names its own
-    (``retry-after-ms`` or ``retry-after``, up to 120 s).
+    (``retry-after-ms`` or ``retry-after``). With one of more than 120 s, or than is left of ``max_seconds``,
+    the error is raised at once.
 
     :param max_retries: times that a call asks again; 0 means one request, ever, whatever happens. A socket
         that turns out dead before the request has left costs none, nor does the age limit of a connection.

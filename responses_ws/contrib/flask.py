@@ -14,7 +14,7 @@
     def ask():
         return web.stream_response(web.chat(), request.form["question"])
 
-It takes ``pip install 'responses_ws[flask]'``, and any WSGI server with threads or greenlets.
+It takes the extra ``flask``, and any WSGI server with threads or greenlets.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ class ResponsesWS:
     ) -> Response:
         """Ask, and stream the answer as server-sent events; see :mod:`responses_ws.contrib.sse` for them.
 
-        Nothing is asked before the server begins to send. A browser that goes away takes its response along,
-        at the second sign of life at the latest.
+        Nothing is asked before the server begins to send. A browser that goes away ends its answer here, at
+        the second sign of life at the latest, and the conversation is free again; the service may go on and
+        be paid.
 
         :param conversation: a chat, which is closed afterwards, or what :meth:`conversation` gives.
         :param input: as for :meth:`Chat.ask`.

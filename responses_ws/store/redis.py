@@ -189,7 +189,7 @@ def _client_for(url: Secret) -> redis.Redis:
     try:
         import redis
     except ImportError:
-        raise ConfigurationError("RedisStore needs redis-py: pip install 'responses_ws[redis]'") from None
+        raise ConfigurationError("RedisStore needs redis-py, the extra 'redis'") from None
     try:
         pool = redis.ConnectionPool.from_url(
             url.reveal(), socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS

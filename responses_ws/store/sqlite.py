@@ -66,7 +66,9 @@ class SQLiteStore:
     """A :class:`Store` in a file, which is made when it is first used.
 
     Safe over threads, processes and forks of one machine; not on the file system of a network. The program
-    may keep tables of its own in the file. It grows with its conversations until they are deleted.
+    may keep tables of its own in the file. It grows with its conversations until they are deleted. While it
+    is used, two more files lie beside it (``-wal`` and ``-shm``): back it up with SQLite's own means, not by
+    copying the file.
 
     Nothing is kept open between two operations, so :meth:`close` and the ``with`` have nothing to do: they
     are there so that one kind of store can be exchanged for another.

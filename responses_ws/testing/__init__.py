@@ -8,7 +8,7 @@
         server.connection(expect(input="hi"), send({"type": "response.created"}), close(1011))
         ...  # connect to server.url
 
-The names are loaded on first use, and with them what the extra ``responses_ws[testing]`` installs.
+The names are loaded on first use, and with them what the extra ``testing`` installs.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@
         talk = conversation(request.session["conversation"], tools=[get_weather])
         return stream_response(talk, request.POST["question"])
 
-It takes ``pip install 'responses_ws[django]'``, ``manage.py migrate``, and any WSGI server with threads or
-greenlets. Under ASGI Django itself holds the pieces of an answer back until it is whole.
+It takes the extra ``django``, ``manage.py migrate``, and any WSGI server with threads or greenlets. Under
+ASGI Django itself holds the pieces of an answer back until it is whole.
 
 ``RESPONSES_WS`` may have ``MODEL``, ``HEARTBEAT`` (seconds of silence after which the browser gets a sign of
 life, 15) and any option of :class:`ConnectionPool` in capitals, such as ``MAX_CONNECTIONS``. Without

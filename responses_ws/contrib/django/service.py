@@ -105,8 +105,8 @@ def stream_response(
 ) -> StreamingHttpResponse:
     """Ask, and stream the answer as server-sent events; see :mod:`responses_ws.contrib.sse` for them.
 
-    Nothing is asked before the server begins to send. A browser that goes away takes its response along, at
-    the second sign of life at the latest.
+    Nothing is asked before the server begins to send. A browser that goes away ends its answer here, at the
+    second sign of life at the latest, and the conversation is free again; the service may go on and be paid.
 
     :param conversation: a chat, which is closed afterwards, or what :func:`conversation` gives.
     :param input: as for :meth:`Chat.ask`.
