@@ -154,6 +154,6 @@ def __getattr__(name: str) -> Any:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA:
             raise
-        message = f"{__name__}.{name} needs {package}: pip install 'responses_ws[testing]'"
+        message = f"{__name__}.{name} needs {package}, the extra 'testing'"
         raise ImportError(message, name=package) from error
     return getattr(home, name)

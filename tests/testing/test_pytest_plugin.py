@@ -89,7 +89,7 @@ def test_a_missing_package_is_named_with_its_extra(run_tests, fixture, package):
         """
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines([f"*needs {package}: pip install 'responses_ws[[]testing]'*"])
+    result.stdout.fnmatch_lines([f"*needs {package}, the extra 'testing'*"])
 
 
 @pytest.mark.parametrize("module", ["responses_ws.testing", "responses_ws.testing.pytest_plugin"])

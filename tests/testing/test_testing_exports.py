@@ -54,5 +54,5 @@ except ImportError as error:
     result = subprocess.run(  # noqa: S603 - this interpreter, with the text above
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True, timeout=60
     )
-    expected = "responses_ws.testing.ScriptedServer needs websockets: pip install 'responses_ws[testing]'\n"
+    expected = "responses_ws.testing.ScriptedServer needs websockets, the extra 'testing'\n"
     assert result.stdout == expected
