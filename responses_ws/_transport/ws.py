@@ -73,8 +73,9 @@ class SocketTransport:
         # One message at a time; held over all its fragments.
         self._message_lock = threading.Lock()
         # One frame at a time. Guards _unsent, the rest of a control frame that the socket did not take whole,
-        # without which nothing else may be written.
-        self._frame_lock = threading.Lock()
+        # without which nothing else may be written. Re-entrant only because such a lock knows who holds it:
+        # nobody takes it twice.
+        self._frame_lock = threading.RLock()
         self._unsent: Payload = b""
         # Control frames that wait to be sent. Appended by any thread, taken under _frame_lock. Only the
         # latest pong is owed (RFC 6455, 5.5.3), so that a flood of pings costs one.
@@ -248,13 +249,17 @@ class SocketTransport:
         """Send the control frames that the socket takes now; with ``wait`` all of them.
 
         Whoever holds the frame lock looks again after letting it go, and whoever adds a frame tries the lock
-        after adding: so one of the two always sees the frame, and neither waits for the other.
+        after adding: so one of the two always sees the frame, and neither waits for the other. That goes for
+        a signal handler too, which finds the lock held by its own thread.
+
+        A signal handler may raise between the lock's taking and the knowledge of it. So it is let go whether
+        or not it is known to be held, in one step, and the lock itself tells who does not hold it.
         """
+        if self._frame_lock._is_owned():  # type: ignore[attr-defined]
+            return
         while self._owes() and not self._mute:
-            if not self._frame_lock.acquire(blocking=wait):
-                return
             try:
-                if not self._write_control(wait=wait):
+                if not (self._frame_lock.acquire(blocking=wait) and self._write_control(wait=wait)):
                     return
             except (OSError, ValueError) as error:
                 # A pong that cannot leave must not hide the close frame that may lie in the buffer, and its
@@ -263,7 +268,10 @@ class SocketTransport:
                 if not (isinstance(error, ResponseTimeout) or self._is_of_the_socket(error)):
                     raise
             finally:
-                self._frame_lock.release()
+                try:  # noqa: SIM105 - contextlib.suppress is a function, at whose beginning a signal is seen
+                    self._frame_lock.release()
+                except RuntimeError:
+                    pass
 
     def _write_control(self, *, wait: bool) -> bool:
         """Under the frame lock: send what lies ready; False when the socket takes no more now."""

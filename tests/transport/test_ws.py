@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from opened import Peer, Polls, Reading, given_back, opened
 from shell import SECONDS, Task
+from test_interrupt import AtStep
 from websockets.frames import Opcode
 
 from responses_ws._transport import ws
@@ -334,7 +336,7 @@ def test_a_pong_waits_for_one_fragment_at_most():
 
 def is_blocked(transport: SocketTransport) -> bool:
     """Whether a sender is in the middle of a frame and the socket takes no more."""
-    return transport._frame_lock.locked() and not ws._poll(transport._sock, write=True, timeout=0)
+    return transport.sending and not ws._poll(transport._sock, write=True, timeout=0)
 
 
 def wait_until(done: Any) -> None:
@@ -532,6 +534,34 @@ def test_a_close_frame_is_seen_by_a_reader_whose_sender_is_blocked(server):
         assert (end.close_code, end.close_reason) == (1009, "too big")
         assert isinstance(sender.error(), ConnectionLost)
         server.open("seen")
+
+
+# -- signal handlers
+
+
+def say_hello(transport: SocketTransport) -> None:
+    transport.send(b'"hello"')
+
+
+def is_pressed(_: SocketTransport) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("handler", [is_pressed, SocketTransport.close])
+@pytest.mark.parametrize("say", [say_hello, SocketTransport.ping, SocketTransport.close])
+def test_a_signal_handler_leaves_no_lock_behind(say, handler):
+    """Wherever it falls: the next message leaves, or its sender is told that the connection takes none."""
+    for step in range(1, 1000):
+        with Peer() as peer:
+            at_step = AtStep(step, functools.partial(handler, peer.transport))
+            with contextlib.suppress(KeyboardInterrupt, ConnectionLost), at_step.watching():
+                say(peer.transport)
+            with contextlib.suppress(ConnectionLost):
+                Task(peer.transport.send, b"{}").result()
+            peer.drain()
+        if not at_step.place:
+            break
+    assert step > 10
 
 
 # -- closing
