@@ -64,9 +64,9 @@ class Turn:
             raise ResponseCancelled("the chat was cancelled")
 
     def end(self) -> None:
-        """Leave what still runs, and give the chat free. Safe in a finalizer, and any number of times."""
+        """Give the chat free, and leave what still runs. Safe in a finalizer, and any number of times."""
+        self.over = True  # first, for an interrupt may end what follows
         self._leave()
-        self.over = True
 
     def _leave(self) -> None:
         running = self._running
@@ -129,8 +129,11 @@ class ChatStream:
             self._error = bare(error)
             raise
         finally:
-            if self._message is None:
+            try:
                 self.close()
+            except BaseException:  # an interrupt, of which a finalizer tells nobody who could close again
+                self.close()
+                raise
 
     @property
     def text(self) -> Iterator[str]:
@@ -172,12 +175,12 @@ class ChatStream:
             return
         self._left_by = self._left_by or threading.current_thread()
         self._turn.cancel()
-        if not self._inside.acquire(blocking=False):
+        if self._inside.locked():
             return  # the thread that is inside notices
         try:
-            self._rounds.close()
+            with self._inside:  # free by now: who comes in meanwhile sees that it was left, and goes out
+                self._rounds.close()
         finally:
-            self._inside.release()
             self._turn.end()
 
     def close(self) -> None:
@@ -208,8 +211,8 @@ class ChatStream:
             try:
                 return (next(self._rounds),)
             except StopIteration as end:
-                self._message = end.value
                 self._turn.end()
+                self._message = end.value  # last: with a message there is nothing to close
                 return ()
 
     def _is_over(self) -> bool:

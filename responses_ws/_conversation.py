@@ -118,10 +118,12 @@ class Conversation:
     @contextmanager
     def alone(self) -> Iterator[Turn]:
         """Nobody else uses it meanwhile. Raises :class:`ConcurrencyError` when somebody does."""
-        turn = self._take()
+        turn = Turn(self._loop.wake)
         try:
+            self._take(turn)
             yield turn
         finally:
+            turn.over = True  # here already, for an interrupt may keep the call from being made
             turn.end()
 
     def compact(self, options: ChatOptions) -> None:
@@ -148,17 +150,16 @@ class Conversation:
             self._begin_alone()
             self._loop.orphan()
 
-    def _take(self) -> Turn:
+    def _take(self, turn: Turn) -> None:
+        """Begin a turn, which the caller ends in any case: an interrupt may come when it has begun."""
         self._check_process()
         if self.closed:
             raise ConnectionError("the chat is closed")
-        turn = Turn(self._loop.wake)
         with self._lock:
             running = self._turn()
             if running is not None and not running.over:
                 raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
             self._turn = weakref.ref(turn)
-        return turn
 
     def _start(
         self,
@@ -167,8 +168,9 @@ class Conversation:
         go_on: Callable[[Turn, ChatOptions, ResponseStream | None], Steps],
     ) -> ChatStream:
         """Send the items, if there are any; what follows as a stream."""
-        turn = self._take()
+        turn = Turn(self._loop.wake)
         try:
+            self._take(turn)
             self._loop.prune()
             response = None if items is None else self._respond(turn, options, items)
             return ChatStream(go_on(turn, options, response), turn)
@@ -217,14 +219,14 @@ class Conversation:
         announced = AnnouncedCalls()
         before, answered = self.ledger.items, list(self._loop.waiting())
         try:
-            with response:
-                for chunk in response.chunks(heartbeat=turn.heartbeat):
-                    call = announced.feed(chunk.raw) if chunk and options.eager_tools else None
-                    if call is not None:
-                        self._loop.start(call, options)
-                    yield chunk
+            for chunk in response.chunks(heartbeat=turn.heartbeat):
+                call = announced.feed(chunk.raw) if chunk and options.eager_tools else None
+                if call is not None:
+                    self._loop.start(call, options)
+                yield chunk
             return response.message
         finally:
+            response.close()  # not by ``with``, which an interrupt may end on its way in
             turn.rest()
             if self.ledger.items is not before:
                 self._loop.forget(answered)

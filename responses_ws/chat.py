@@ -167,8 +167,7 @@ class Chat(Portable):
         :raises ConcurrencyError: another thread uses the chat.
         :raises ConfigurationError: it cannot be sent; the message names what.
         """
-        check_callable("on_chunk", on_chunk)
-        return self.stream(input).run(on_chunk)
+        return _run(lambda: self.stream(input), on_chunk)
 
     def stream(self, input: Input) -> ChatStream:
         """Ask, and return as soon as the request has left. See :meth:`ask`."""
@@ -182,9 +181,8 @@ class Chat(Portable):
 
         :raises: what :meth:`ask` raises, but for :class:`ToolRoundsExceeded`.
         """
-        check_callable("on_chunk", on_chunk)
         items = None if input is None else input_items(input)
-        return self._conversation.step(self._options, items).run(on_chunk)
+        return _run(lambda: self._conversation.step(self._options, items), on_chunk)
 
     def run_tools(
         self,
@@ -205,7 +203,6 @@ class Chat(Portable):
 
         :raises: what :meth:`ask` raises.
         """
-        check_callable("on_chunk", on_chunk)
         limits = self._options.limits
         options = self._options.but(
             limits=ToolLimits(
@@ -214,7 +211,7 @@ class Chat(Portable):
                 limits.timeout_per_tool if timeout_per_tool is UNSET else timeout_per_tool,
             )
         )
-        return self._conversation.run_tools(options).run(on_chunk)
+        return _run(lambda: self._conversation.run_tools(options), on_chunk)
 
     # -- what there is
 
@@ -340,3 +337,12 @@ class Chat(Portable):
         with self._conversation.alone():
             self._options = change(self._options)
         return self
+
+
+def _run(begin: Callable[[], ChatStream], on_chunk: OnChunk | None) -> Message:
+    check_callable("on_chunk", on_chunk)
+    stream = begin()
+    try:
+        return stream.run(on_chunk)
+    finally:
+        stream.close()  # an interrupt on the way into ``run`` keeps it from doing so, and nobody else can

@@ -576,14 +576,15 @@ def test_a_loop_does_not_end_in_silence_when_another_thread_cancels_between_two_
         """The lock of a stream, which another thread comes to first."""
 
         def __init__(self, inside):
-            self.acquire, self.release, self.__exit = inside.acquire, inside.release, inside.__exit__
+            self.inside = inside
 
         def __enter__(self):
+            stream._inside = self.inside
             Task(stream.cancel).result()
-            return self.acquire()
+            return self.inside.__enter__()
 
         def __exit__(self, *failure):
-            self.__exit(*failure)
+            self.inside.__exit__(*failure)
 
     with chat(server) as talk:
         stream = talk.stream("one")
