@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
@@ -197,13 +198,20 @@ def _read(connection: Linked, link: Link, transport: Transport, target: Target) 
     that wakes, runs when this one waits.
     """
     timeouts = target.timeouts
-    keepalive = Keepalive(timeouts.ping_interval, timeouts.ping_timeout, time.monotonic())
-    patience = keepalive.wait(time.monotonic())
+    now = time.monotonic()
+    keepalive = Keepalive(timeouts.ping_interval, timeouts.ping_timeout, now)
+    patience = keepalive.wait(now)
+    interval = math.inf if timeouts.ping_interval is None else timeouts.ping_interval
+    watcher, look_at = connection.watcher, now + interval
     while True:
         payloads = transport.receive(patience)
         if link.aborted:
             raise ConnectionLost("the connection was given up")  # by one who was interrupted in that
         now = time.monotonic()
+        # By the clock: a server that pings more often than we do leaves no silence to look around in.
+        if watcher is not None and now >= look_at:
+            look_at = now + interval
+            watcher(ended=False)
         if payloads is not None:
             patience = keepalive.heard(now)
             if payloads:
@@ -211,8 +219,6 @@ def _read(connection: Linked, link: Link, transport: Transport, target: Target) 
             # A large message is not kept until the next one comes.
             del payloads
             continue
-        if connection.watcher is not None:
-            connection.watcher(ended=False)
         verdict = keepalive.check(now, sending=transport.sending)
         patience = keepalive.wait(now)
         if verdict is Verdict.PING:

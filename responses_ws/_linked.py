@@ -29,7 +29,7 @@ class Watcher(Protocol):
     """Who is told of what becomes of a connection."""
 
     def __call__(self, *, ended: bool) -> None:
-        """A response or the link has ended; or else nothing has come for a while."""
+        """A response or the link has ended; or else an interval of pings is over."""
 
 
 class Linked(ABC):

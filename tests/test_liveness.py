@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +16,18 @@ from responses_ws import (
     ConnectionError,
     ConnectionLost,
     Delivery,
+    Endpoint,
     Limits,
     ResponseTimeout,
     Timeouts,
     WebSocket,
+    _link,
 )
+from responses_ws._connection import Connection
+from responses_ws._transport.base import Target
 from responses_ws.testing import (
     ScriptedServer,
+    ScriptedTransport,
     close,
     deaf,
     delay,
@@ -370,3 +376,37 @@ def test_the_clock_of_the_call_runs_through(plain):
             ask(ws)
         assert 0.3 <= time.monotonic() - began < 0.3 * LOAD
         assert (caught.value.clock, caught.value.seconds) == ("total", 0.3)
+
+
+# -- who looks after a connection
+
+
+@pytest.mark.parametrize(
+    ("brought", "interval", "looks"),
+    [
+        pytest.param(None, 1.0, [1.0, 2.0, 3.0], id="silence"),
+        pytest.param([], 1.0, [1.0, 2.0, 3.0], id="pings"),
+        pytest.param([b'{"type": "response.unknown"}'], 1.0, [1.0, 2.0, 3.0], id="messages"),
+        pytest.param([], None, [], id="no interval"),
+    ],
+)
+def test_the_watcher_looks_once_an_interval(monkeypatch, brought, interval, looks):
+    """Whatever comes meanwhile."""
+    now, seen = [0.0], []
+    monkeypatch.setattr(_link, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    transport = ScriptedTransport()
+
+    def receive(_: float | None) -> list[bytes] | None:
+        now[0] += 0.25
+        if now[0] > 3.5:
+            raise ConnectionLost("the end of the test")
+        return brought
+
+    transport.receive = receive
+    url = "ws://localhost/v1/responses"
+    connection = Connection(Endpoint(url), max_buffered_bytes=None, patience=None)
+    connection.watcher = lambda *, ended: seen.append((now[0], ended))
+    target = Target(url, timeouts=Timeouts(ping_interval=interval, ping_timeout=None))
+    with pytest.raises(ConnectionLost, match="the end of the test"):
+        _link._read(connection, _link.Link(None), transport, target)
+    assert seen == [(second, False) for second in looks]

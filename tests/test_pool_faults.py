@@ -370,6 +370,20 @@ def test_a_connection_at_rest_is_closed_after_a_while(service: Service) -> None:
         assert chat(pool).ask("hi").content == "re hi"
 
 
+def test_a_connection_at_rest_is_closed_though_its_server_pings(service: Service) -> None:
+    """More often than we do, so that nothing is ever silent."""
+    timeouts = Timeouts(ping_interval=0.2, ping_timeout=None)
+    with pool_of(service, max_idle=0.1, timeouts=timeouts) as pool:
+        pool.prewarm()
+
+        def closed_at_a_ping() -> bool:
+            service.transports[0].deliver()
+            return counts(pool) == (0, 0, 0)
+
+        until(closed_at_a_ping)
+        assert (1000, "") in service.transports[0].closes
+
+
 def test_what_is_used_is_not_at_rest(service: Service) -> None:
     """A lease on which nothing is asked, and a response that takes its time."""
     service.hold("hi")

@@ -158,7 +158,7 @@ class Roster:
                 waiter.queue.put(WOKEN)
 
     def changed(self, member: Member, *, ended: bool) -> None:
-        """The connection's reader has something: a response or the connection has ended, or it is quiet."""
+        """The connection's reader has something: something has ended, or it is time to look."""
         if ended:
             member.needed(self._clock())
             self.learn(member.connection)
