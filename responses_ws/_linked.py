@@ -78,6 +78,19 @@ class Linked(ABC):
         link = self.link
         return self.opened and link is not None and not link.aborted
 
+    @property
+    def connecting(self) -> Link | None:
+        """The link that somebody is opening.
+
+        ``dialing`` alone does not tell. It is set back last of all, and an interrupt just before that leaves
+        there, for as long as the connection lives, a link that was given up, that is the open one, or that
+        was the open one and is over. Neither may anybody wait for those, nor give one up as not yet open.
+        """
+        link = self.dialing
+        if link is None or link.aborted or link.over or link is self.link:
+            return None
+        return link
+
     # -- connecting
 
     def connect(
@@ -117,8 +130,7 @@ class Linked(ABC):
             before = self.link
             if self.ready:
                 return before
-            # One that was given up comes to nothing, though an interrupt may have kept it from saying so.
-            if self.dialing is not None and not self.dialing.aborted:
+            if self.connecting is not None:
                 raise ConcurrencyError("another thread is connecting")
             if self.disconnects != disconnects:
                 raise ConnectionError("connecting was given up")
@@ -156,11 +168,11 @@ class Linked(ABC):
         """
         caller: Mailbox[Mark] = Mailbox()
         with self.lock:
-            link = self.dialing
+            link = self.connecting
             if link is None:
                 return
             self._callers.append(caller)
-        while self.dialing is link and not link.aborted:
+        while self.connecting is link:
             if deadline.expired:
                 raise ConnectionError(f"could not connect within {deadline.seconds or 0:g} seconds")
             if given_up is not None and given_up():
@@ -184,7 +196,7 @@ class Linked(ABC):
         with self.lock:
             self.opened = False
             self.disconnects += 1
-            link, dialing = self.link, self.dialing
+            link, dialing = self.link, self.connecting
             at_rest = self.at_rest()
         if dialing is not None:
             dialing.abort()
@@ -225,7 +237,7 @@ class Linked(ABC):
 
         :param thread: whose connecting it must be; None is anybody's.
         """
-        link = self.dialing
+        link = self.connecting
         if link is not None and thread in (None, link.dialer):
             link.abort()
 

@@ -44,6 +44,7 @@ from responses_ws import (
     _linked,
 )
 from responses_ws._transport import mailbox
+from responses_ws._transport.deadline import Deadline
 from responses_ws.testing import (
     Model,
     ScriptedConnector,
@@ -669,6 +670,46 @@ def test_a_second_interrupt_before_the_clean_up_begins(monkeypatch):
     assert ask(ws, "after") == "after"
     assert kept
     ws.disconnect()
+
+
+@pytest.fixture
+def connected(monkeypatch) -> Iterator[tuple[WebSocket, ScriptedConnector]]:
+    """An open one; an interrupt kept its connecting from saying that it is done."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    connector = ScriptedConnector(play)
+    ws = WebSocket("any", api_base="ws://localhost/v1", client_class=connector, timeouts=Timeouts(close=0.01))
+    with monkeypatch.context() as patch:
+        patch.setattr(_linked.Linked, "_end_dialing", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ws.connect()
+    assert ws.connected
+    yield ws, connector
+    ws.disconnect()
+
+
+@pytest.mark.parametrize("verb", [lambda ws: ask(ws, "lost"), WebSocket.connect], ids=["call", "connect"])
+def test_an_interrupt_after_connecting_keeps_nobody_from_connecting(connected, verb):
+    """Once that connection is lost: it is not taken for one that still connects."""
+    ws, connector = connected
+    connector.transports[0].end(ConnectionLost("gone", close_code=1001))
+    join_readers()
+    verb(ws)
+    assert ask(ws, "after") == "after"
+    assert len(connector.transports) == 2
+
+
+def test_an_interrupt_after_connecting_makes_nobody_wait(connected):
+    """For what is open already; and who gives up connecting does not give that up."""
+    ws, connector = connected
+    ws._connection.await_dialing(Deadline(0))
+    ws._connection.stop_dialing()
+    assert ask(ws, "after") == "after"
+    ws.disconnect()
+    assert connector.transports[0].calls.index("close") < connector.transports[0].calls.index("abort")
+    assert len(connector.transports) == 1
 
 
 def hold_reader(transport: ScriptedTransport, go_on: threading.Event) -> None:

@@ -219,7 +219,7 @@ class Roster:
         with self.lock:
             connections = [member.connection for member in self.members]
             return self.opened - sum(
-                connection.ready or connection.dialing is not None for connection in connections
+                connection.ready or connection.connecting is not None for connection in connections
             )
 
     # -- which seat
