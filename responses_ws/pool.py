@@ -118,7 +118,8 @@ class ConnectionPool:
         )
         self._settings = settings
         self._connector = client_class
-        rules = Rules(max_connections, max_waiting, check_seconds("max_idle", max_idle))
+        idle, drain = check_seconds("max_idle", max_idle), settings.timeouts.drain
+        rules = Rules(max_connections, max_waiting, idle, drain)
         seconds = check_seconds("lease_timeout", lease_timeout)
         self._desk = Desk(settings, Dialer(settings, client_class), rules, seconds)
         # Not at the interpreter's end, which closes sockets by itself: threads woken then could only do harm.

@@ -30,6 +30,7 @@ from responses_ws import (
 )
 from responses_ws._breakers import _breakers
 from responses_ws._nap import Nap
+from responses_ws._pool.roster import Roster
 from responses_ws.testing import Model, ScriptedServer, ScriptedTransport, hang, refuse
 
 MODEL = {"model": "m"}
@@ -48,6 +49,13 @@ def closed_breakers() -> Iterator[None]:
     _breakers.clear()
     yield
     _breakers.clear()
+
+
+def clock_of(pool: ConnectionPool) -> list[float]:
+    """The time by which the pool ends connections, to be set."""
+    now = [time.monotonic()]
+    pool._desk.roster._clock = lambda: now[0]
+    return now
 
 
 def waiting(pool: ConnectionPool, count: int) -> None:
@@ -403,8 +411,7 @@ def test_what_is_used_is_not_at_rest(service: Service) -> None:
 
 def test_a_lease_was_needed_until_it_is_over(service: Service) -> None:
     with pool_of(service, max_idle=3600, timeouts=TICKING) as pool:
-        now = [time.monotonic()]
-        pool._desk.roster._clock = lambda: now[0]
+        now = clock_of(pool)
         lease = pool.lease()
         now[0] += 3000
         lease.close()
@@ -418,8 +425,7 @@ def test_a_lease_was_needed_until_it_is_over(service: Service) -> None:
 
 def test_max_idle_none_closes_nothing(service: Service) -> None:
     with pool_of(service, max_idle=None, timeouts=TICKING) as pool:
-        now = [time.monotonic()]
-        pool._desk.roster._clock = lambda: now[0]
+        now = clock_of(pool)
         pool.prewarm()
         now[0] += 1e6
         until(lambda: service.transports[0].pings > 3)
@@ -503,6 +509,81 @@ def test_connections_of_a_great_age_do_not_pile_up(service: Service) -> None:
             assert talk.ask(str(turn)).content == f"re {turn}"
             assert counts(pool)[0] <= 2
     assert len(service.transports) == 10
+
+
+def looked_after(service: Service, number: int = 0) -> None:
+    """Wait until the connection's reader, which looks around and then pings, has done so after this call."""
+    transport = service.transports[number]
+    pings = transport.pings
+    until(lambda: transport.pings > pings + 1)
+
+
+def grow_old(roster: Roster) -> None:
+    for member in roster.members:
+        member.connection.postpone(0)
+
+
+@pytest.mark.parametrize("end", [grow_old, Roster.retire_all])
+def test_a_connection_that_is_to_end_does_not_wait_for_ever(service: Service, end: Any) -> None:
+    """For a response that was left: that has the time of ``drain``, from the moment that it is looked for."""
+    service.hold("left")
+    timeouts = Timeouts(ping_interval=0.02, ping_timeout=None, drain=30)
+    with pool_of(service, ALWAYS, max_connections=1, max_idle=None, timeouts=timeouts) as pool:
+        now = clock_of(pool)
+        leave(pool, "left")
+        now[0] += 1000
+        looked_after(service)
+        end(pool._desk.roster)
+        looked_after(service)
+        now[0] += 29
+        looked_after(service)
+        assert counts(pool) == (1, 1, 0)
+        now[0] += 1
+        until(lambda: counts(pool) == (0, 0, 0))
+        assert (1000, "") in service.transports[0].closes
+
+
+@pytest.mark.parametrize("drain", [1, None])
+def test_only_a_connection_that_is_to_end_is_given_up(service: Service, drain: float | None) -> None:
+    """And no drain gives it all the time."""
+    service.hold("left")
+    timeouts = Timeouts(ping_interval=0.02, ping_timeout=None, drain=drain)
+    with pool_of(service, ALWAYS, max_idle=None, timeouts=timeouts) as pool:
+        now = clock_of(pool)
+        leave(pool, "left")
+        if drain is None:
+            pool._desk.roster.retire_all()
+        for _ in range(2):
+            now[0] += 1000
+            looked_after(service)
+        assert counts(pool) == (1, 1, 0)
+        service.let_go("left")
+
+
+def test_a_connection_that_is_to_end_is_not_taken_away(service: Service) -> None:
+    """From a lease, or from a response that still has its reader."""
+    service.hold("left", "used")
+    timeouts = Timeouts(ping_interval=0.02, ping_timeout=None, drain=1)
+    endpoint = Endpoint(LANES.url, max_age=None, max_in_flight=16, max_lanes=32)
+    with pool_of(service, endpoint, max_connections=1, max_idle=None, timeouts=timeouts) as pool:
+        chat(pool).ask("first")
+        now = clock_of(pool)
+        leave(pool, "left")
+        lease = pool.lease()
+        used = Task(chat(pool).ask, "used")
+        service.wait_for("used")
+        pool._desk.roster.retire_all()
+        for end in (lambda: service.let_go("used"), lease.close):
+            for _ in range(2):
+                now[0] += 1000
+                looked_after(service)
+            assert counts(pool)[0] == 1
+            end()
+        assert used.result().content == "re used"
+        looked_after(service)
+        assert counts(pool) == (1, 1, 0)
+        now[0] += 1
+        until(lambda: counts(pool) == (0, 0, 0))
 
 
 def test_after_sleep_connections_are_replaced(service: Service) -> None:

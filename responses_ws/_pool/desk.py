@@ -152,7 +152,7 @@ class Desk:
         while waiter.seat is None:
             if wait_for(waiter.queue, patience.remaining(SLICE_SECONDS)) is None:
                 # Whoever was to tell may have been interrupted.
-                self.roster.end_deserted(self.settings.timeouts.drain)
+                self.roster.end_deserted()
             if waiter.seat is None:
                 self._check_patience(patience, deadline, given_up)
         return waiter.seat

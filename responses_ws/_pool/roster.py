@@ -29,11 +29,13 @@ class Rules:
     :param max_connections: that are not being replaced.
     :param max_waiting: callers who wait for a seat; None means no limit.
     :param max_idle: seconds after which a connection at rest is closed; None means never.
+    :param drain: seconds that responses which were left have to end by themselves; None is for ever.
     """
 
     max_connections: int
     max_waiting: int | None
     max_idle: float | None
+    drain: float | None
 
 
 class Waiter:
@@ -347,15 +349,11 @@ class Roster:
             for member in self.members:
                 member.retiring = True
 
-    def end_deserted(self, seconds: float | None) -> None:
-        """Somebody waits: give up the connections on which only responses run that were left.
-
-        :param seconds: that these have to end by themselves; None is for ever.
-        """
+    def end_deserted(self) -> None:
+        """Somebody waits: give up the connections on which only responses run that were left."""
         with self.lock:
             now = self._clock()
-            ages = [(member, member.deserted(now)) for member in self.members]
-            ending = [member for member, age in ages if age and seconds is not None and age >= seconds]
+            ending = [member for member in self.members if self._is_deserted(member, now)]
             for member in ending:
                 member.retiring = True
         _retire(ending, "a response that was left did not end in time")
@@ -371,12 +369,20 @@ class Roster:
         _retire(ending, "it is not needed any more, or has reached its age")
 
     def _is_due(self, member: Member, now: float) -> bool:
-        if member.busy() or not member.connection.ready:
+        if not member.connection.ready:
             return False
+        if member.busy():
+            # It does not count any more: kept for what never ends, such connections would have no limit.
+            return not self._stays(member) and self._is_deserted(member, now)
         if member.aged and any(other.succeeds(member) for other in self.members):
             return True
         max_idle = self._rules.max_idle
         return member.retiring or (max_idle is not None and now - member.idle_since >= max_idle)
+
+    def _is_deserted(self, member: Member, now: float) -> bool:
+        """Whether only responses run on it that were left, and these have had their time to end."""
+        age, drain = member.deserted(now), self._rules.drain
+        return age > 0 and drain is not None and age >= drain
 
     def _sweep(self) -> None:
         """Forget connections that are lost, or were never opened, and that nobody has."""
