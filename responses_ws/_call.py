@@ -70,11 +70,19 @@ class Call(Request):
             self.taken += found.size
         return None if isinstance(found, Mark) else found
 
+    def cancel(self) -> None:
+        """Tell the thread that is to send it that nobody wants it any more. Takes no lock, as ``abandon``.
+
+        It leaves the call itself, if it has not begun to send: while a message leaves, ``abandoned`` means
+        that its sender is gone, and the connection would be given up with what others have on it.
+        """
+        self.cancelled = True
+        self.queue.put(WOKEN)
+
     def abandon(self) -> None:
         """Leave the response. Takes no lock: safe in a finalizer and in any thread, any number of times."""
-        self.cancelled = True
         self.abandoned = True
-        self.queue.put(WOKEN)
+        self.cancel()
 
     def give(self, batch: Batch, now: float, max_buffered_bytes: int) -> None:
         """The reader has events. A caller who is too slow for them loses the call: the reader never waits."""

@@ -33,6 +33,7 @@ from responses_ws.errors import (
     ConnectionLost,
     Delivery,
     ProtocolError,
+    ResponseCancelled,
     ResponsesWSError,
     ResponseTimeout,
     bare,
@@ -97,8 +98,8 @@ class Connection(Linked):
         :param drain: seconds to wait for abandoned responses to end there. Then, unless others use it, the
             connection is given up.
 
-        Raises :class:`ConcurrencyError` when the lane is busy, and :class:`StreamLimitReached` when the
-        connection takes no further name.
+        Raises :class:`ConcurrencyError` when the lane is busy, :class:`StreamLimitReached` when the
+        connection takes no further name, and :class:`ResponseCancelled` when the call is cancelled meanwhile.
         """
         with self.lock:
             self.lanes.open(call)
@@ -126,6 +127,7 @@ class Connection(Linked):
                 call.queue,
                 patience.remaining(SLICE_SECONDS if drained.expired else drained.remaining(SLICE_SECONDS)),
             )
+            _check_wanted(call)
             self._make_room(drained=drained.expired)
 
     def _make_room(self, *, drained: bool) -> None:
@@ -172,13 +174,17 @@ class Connection(Linked):
             raise with_context(cause, delivery=call.delivery if rejected else Delivery.UNKNOWN)
 
     def _begin_sending(self, call: Call, deadline: Deadline) -> tuple[Link, Transport]:
-        """One message leaves at a time. Who waits for that has sent nothing, and leaves without a trace."""
+        """One message leaves at a time. Who waits for that has sent nothing, and leaves without a trace.
+
+        Raises :class:`ResponseCancelled` for a call that nobody wants any more.
+        """
         while True:
             given_up = self.link
             if given_up is not None and given_up.aborted:
                 # By another thread, which is not done with it, or was interrupted.
                 self._give_up(given_up, ConnectionLost(LOST))
             with self.lock:
+                _check_wanted(call)
                 link = self.link
                 if link is None or link.transport is None or not call.admitted:
                     raise ConnectionLost(LOST)
@@ -403,6 +409,11 @@ class Connection(Linked):
             link.forget(cause)
         for call in calls:
             call.orphan(cause)
+
+
+def _check_wanted(call: Call) -> None:
+    if call.cancelled:
+        raise ResponseCancelled("the response was cancelled")
 
 
 def _tell(ready: Iterable[Request]) -> None:

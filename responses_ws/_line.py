@@ -48,6 +48,7 @@ class Sockets(Protocol):
         self,
         compose: Compose,
         deadline: Deadline,
+        waiting: Callable[[Call], None],
         leaving: Callable[[Call], None],
         given_up: Callable[[], bool],
     ) -> Sent: ...
@@ -70,6 +71,11 @@ class Sent(NamedTuple):
 
     call: Call
     place: Place
+
+
+Turns = list[tuple[Connection, Call]]
+"""The lanes that a request has taken, each noted before it is: an interrupt may come with the return of who
+takes it, and then nobody else knows of it."""
 
 
 class Line:
@@ -120,37 +126,44 @@ class Line:
         self,
         compose: Compose,
         deadline: Deadline,
+        waiting: Callable[[Call], None],
         leaving: Callable[[Call], None],
         given_up: Callable[[], bool],
     ) -> Sent:
         """Send a request, on the open connection or on a new one.
 
         :param compose: asked again when another place than the expected one must be used.
+        :param waiting: told of the call before it waits for its turn, and of the one that takes its place;
+            :meth:`Call.cancel` ends the waiting.
         :param leaving: told of the call before its first byte leaves.
         :param given_up: whether nobody wants it any more; true before :meth:`interrupt` is called.
 
-        Raises :class:`ConcurrencyError` while another response is running, and what connecting and sending
-        raise.
+        Raises :class:`ConcurrencyError` while another response is running, :class:`ResponseCancelled`, and
+        what connecting and sending raise.
         """
-        connection, call = self._take_turn(deadline)
+        taken: Turns = []
         try:
+            connection, call = self._take_turn(taken, deadline, waiting)
             _check(deadline)
             place = self.place
             message = compose(place)
             if connection.ready:
-                connection, call = self._renewed(connection, call, deadline, given_up)
+                connection, call = self._renewed(taken, deadline, waiting, given_up)
             self.reused = connection.ready
             self._connect(connection, deadline, given_up)
             if self.place != place:
                 message = compose(self.place)
             here = self._latest = (self._number, connection.generation, call.number)
+            sent = Sent(call, here)  # not after the sending: an interrupt may come with it
             leaving(call)
             connection.send(call, message, deadline)
         except BaseException:
-            call.abandoned = True  # at once, for the next interrupt may end what follows
-            connection.leave(call)
+            for _, call in taken:
+                call.abandoned = True  # at once, for the next interrupt may end what follows
+            for connection, call in taken:
+                connection.leave(call)
             raise
-        return Sent(call, here)
+        return sent
 
     def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]:
         """Give the call's running response more input; the response's id, and what becomes of the input.
@@ -196,29 +209,33 @@ class Line:
 
     # -- inside
 
-    def _take_turn(self, deadline: Deadline) -> tuple[Connection, Call]:
+    def _take_turn(
+        self, taken: Turns, deadline: Deadline, waiting: Callable[[Call], None]
+    ) -> tuple[Connection, Call]:
         """The connection, with its lane taken."""
         while True:
             connection, call = self._connection, Call()
             connection.check_process()
-            try:
-                connection.open(call, self._settings.timeouts.drain, deadline)
-            except BaseException:
-                call.abandoned = True
-                connection.leave(call)
-                raise
+            taken.append((connection, call))
+            waiting(call)
+            connection.open(call, self._settings.timeouts.drain, deadline)
             if connection is self._connection:
                 return connection, call
             # Another thread has replaced it meanwhile.
             connection.leave(call)
 
     def _renewed(
-        self, connection: Connection, call: Call, deadline: Deadline, given_up: Callable[[], bool]
+        self,
+        taken: Turns,
+        deadline: Deadline,
+        waiting: Callable[[Call], None],
+        given_up: Callable[[], bool],
     ) -> tuple[Connection, Call]:
         """The connection, or its successor when it is too old, or asleep for so long that it may be dead.
 
         The new one is open before the old one is let go: when there is none to be had, an old one still does.
         """
+        connection, call = taken[-1]
         slept = self._nap.is_over()
         if not slept and not connection.aged():
             return connection, call
@@ -235,6 +252,8 @@ class Line:
                 connection.postpone(POSTPONE_SECONDS)
                 logger.info("the connection has reached its age and could not be replaced", exc_info=True)
                 return connection, call
+            taken.append((successor, its_call))
+            waiting(its_call)
             successor.open(its_call, None, deadline)
             self._number = next(self._numbers)
             self._connection = successor
@@ -243,7 +262,6 @@ class Line:
                 old.retire("the machine has slept" if slept else "the connection reached its age")
             self._live = (successor,)
         except BaseException:
-            its_call.abandoned = True
             successor.forsake()
             raise
         return successor, its_call

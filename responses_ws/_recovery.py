@@ -114,6 +114,7 @@ class Recovery:
         self._pause: Deadline | None = None
         self._woken: Mailbox[Mark] = Mailbox()
         self._launching = False
+        self._waiting: Call | None = None
         self._steered = Steered()
         self._answers: Callable[[], tuple[Message, ...]] = tuple
         self.cancelled = False
@@ -152,10 +153,12 @@ class Recovery:
     def abandon(self) -> None:
         self.cancelled = True
         self._woken.put(WOKEN)
-        source = self._source
+        source, waiting = self._source, self._waiting
         if source is not None:
             source.abandon()
         elif self._launching:
+            if waiting is not None:
+                waiting.cancel()
             self._routes.line.interrupt()
 
     # -- the session's side
@@ -232,10 +235,14 @@ class Recovery:
         self._launching = True
         try:
             self._source, self._place = self._routes.line.send(
-                self._compose, self._deadline, self._leaves_on, lambda: self.cancelled
+                self._compose, self._deadline, self._waits_in, self._leaves_on, lambda: self.cancelled
             )
+        except BaseException:
+            if self._waiting is not None:
+                self._waiting.abandon()  # an interrupt may come with the return, and nobody else knows of it
+            raise
         finally:
-            self._launching = False
+            self._launching, self._waiting = False, None
         if self.cancelled:
             self._source.abandon()
 
@@ -274,6 +281,12 @@ class Recovery:
         self._lane = lane
         payload = request.payload if lane is None else {**request.payload, "stream_id": lane}
         return self._routes.settings.encode(payload)
+
+    def _waits_in(self, call: Call) -> None:
+        """From here on ``abandon`` ends its waiting; one that came before did not know of it."""
+        self._waiting = call
+        if self.cancelled:
+            call.cancel()
 
     def _leaves_on(self, call: Call) -> None:
         if self._request is not None:

@@ -314,7 +314,11 @@ class Session:
         self._note(stream)
         if on_begin is not None:
             on_begin(stream)
-        recovery.start()
+        try:
+            recovery.start()
+        except BaseException:
+            stream.close()  # whoever keeps the traceback of an interrupt keeps the stream
+            raise
         return stream
 
     def _note(self, running: Cancellable) -> None:

@@ -38,6 +38,7 @@ from responses_ws import (
     Message,
     PayloadTooLarge,
     ProtocolError,
+    ResponseCancelled,
     ResponseStream,
     ResponsesWSError,
     ResponseTimeout,
@@ -46,8 +47,9 @@ from responses_ws import (
     WebSocket,
     _linked,
 )
+from responses_ws._call import Call
 from responses_ws._transport.base import Hold, Target
-from responses_ws._transport.deadline import Deadline
+from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws._transport.mailbox import wait_for
 from responses_ws.testing import Model, ScriptedConnector, ScriptedServer, ScriptedTransport
 
@@ -734,6 +736,36 @@ def test_a_second_while_the_first_waits_for_a_drain(connector: ScriptedConnector
         serve(connector.transports[0])
         connector.transports[0].deliver(*answer("old", "left"))
         assert first.result() == "hiafterNone"
+
+
+def test_a_call_that_is_cancelled_before_its_first_byte(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """It has its place and waits for nothing, and does not leave."""
+    ws.connect()
+    call = Call()
+    ws._connection.open(call, None, NEVER)
+    call.cancel()
+    with pytest.raises(ResponseCancelled) as caught:
+        ws._connection.send(call, b"{}")
+    assert caught.value.delivery is Delivery.NOT_SENT
+    assert not call.abandoned
+    ws._connection.leave(call)
+    assert "send" not in connector.transports[0].calls
+    serve(connector.transports[0])
+    assert ask(ws) == "hiafterNone"
+
+
+def test_cancelling_a_call_that_is_being_sent_costs_no_connection(
+    ws: WebSocket, connector: ScriptedConnector
+) -> None:
+    """Its sender is there: who waits for it to be done does not take the connection for left."""
+    ws.connect()
+    call, connection = Call(), ws._connection
+    connection.open(call, None, NEVER)
+    link, transport = connection._begin_sending(call, NEVER)
+    call.cancel()
+    connection._end_stuck(link, transport)
+    assert ws.connected
+    connection.leave(call)
 
 
 def test_a_second_while_the_first_warms_up(ws: WebSocket, connector: ScriptedConnector) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pooling import LANES, ONE_BY_ONE, Service, chat, counts, pool_of
-from shell import Task, answer, ask, completed, created, delta, until
+from shell import Task, answer, ask, completed, created, delta, stack, until
 
 from responses_ws import (
     BadRequestError,
@@ -18,6 +19,7 @@ from responses_ws import (
     ConnectionError,
     ConnectionLost,
     ConnectionPool,
+    Delivery,
     Endpoint,
     Limits,
     ResponseCancelled,
@@ -541,6 +543,29 @@ def test_cancel_of_the_one_who_connects_for_others(service: Service) -> None:
         service.connector.unblock_connect()
         assert waiting.result().content == "re waits"
         assert counts(pool) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("end", [Chat.cancel, Chat.close])
+def test_cancel_of_a_chat_that_waits_for_anothers_message_to_leave(
+    service: Service, end: Callable[[Chat], None]
+) -> None:
+    """Its own is not sent afterwards."""
+    with pool_of(service, LANES, max_connections=1) as pool:
+        chat(pool).ask("first")
+        mine, other = chat(pool), chat(pool)
+        service.transports[0].block_send()
+        sending = Task(other.ask, "large")
+        service.transports[0].wait_for("blocked")
+        waiting = Task(mine.ask, "cancelled")
+        until(lambda: "_begin_sending" in stack(waiting.ident or 0))
+        end(mine)
+        error = waiting.error()
+        assert isinstance(error, ResponseCancelled)
+        assert error.delivery is Delivery.NOT_SENT
+        service.transports[0].unblock_send()
+        assert sending.result().content == "re large"
+        assert counts(pool) == (1, 0, 0)
+    assert service.asked == ["first", "large"]
 
 
 def test_close_of_a_chat_leaves_the_pool_alone(service: Service) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
-from shell import Task, answer, completed, created, delivered, delta, join_readers, until
+from shell import Task, answer, completed, created, delivered, delta, join_readers, stack, until
 from test_interrupt import caller_is_in, interrupted
 
 from responses_ws import (
@@ -533,6 +533,22 @@ def test_cancel_ends_a_pause() -> None:
             error = cancelled(task, mine)
             assert isinstance(error, ResponseCancelled)
             assert error.delivery is Delivery.REJECTED
+
+
+def test_cancel_ends_waiting_for_a_response_that_was_left() -> None:
+    """At once, and the request is not sent afterwards."""
+    with ScriptedServer() as server:
+        server.connection(expect(), gate("go"), send(*answer("r1", "late")), *NEXT)
+        with session(server, timeouts=Timeouts(drain=None)) as mine:
+            mine.stream({**MODEL, "input": "left"}).close()
+            task = Task(mine.call, {**MODEL, "input": "cancelled"})
+            until(lambda: "_wait_for_place" in stack(task.ident or 0))
+            error = cancelled(task, mine)
+            assert isinstance(error, ResponseCancelled)
+            assert error.delivery is Delivery.NOT_SENT
+            server.open("go")
+            assert mine.call({**MODEL, "input": "next"}).content == "ok"
+        assert [request["input"] for request in server.requests] == ["left", "next"]
 
 
 def test_cancel_with_nothing_running_does_nothing() -> None:

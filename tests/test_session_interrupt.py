@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from sessions import MODEL, rejection, user
 from shell import Task, created
 from test_interrupt import AtStep
 
-from responses_ws import ConnectionLost, Endpoint, ResponsesWSError, Timeouts, _linked
+from responses_ws import ConnectionLost, ConnectionPool, Endpoint, ResponsesWSError, Timeouts, _linked
 from responses_ws._core.continuation import Ledger
 from responses_ws.session import Session
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
@@ -132,4 +134,90 @@ def test_an_interrupt_anywhere(
         led.check()
         if not led.place:
             return
+        step += stride
+
+
+# -- an answer that takes its time
+
+
+class AtStepOrReturn(AtStep):
+    """Also where a Python function has returned, as CPython 3.10 does, and where a named tuple is made.
+
+    From CPython 3.12 on what is raised at a return comes out of the function that returns, where no signal
+    does.
+
+    :ivar returned: whether it was at a return, and so has the frame of the function that returned in its own.
+    """
+
+    returns = sys.version_info < (3, 12)
+    returned = False
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        caller = frame.f_back
+        self.returned = event == "return" and self.returns
+        if self.returned and caller is not None and sys.exc_info()[0] is None:
+            frame, event = caller, "c_return"
+        super().__call__(frame, event, argument)
+
+    @staticmethod
+    def _ours(frame: FrameType) -> bool:
+        generated = frame.f_code.co_filename == "<string>" and frame.f_back is not None
+        return AtStep._ours(frame.f_back if generated and frame.f_back is not None else frame)
+
+
+def play_one(transport: ScriptedTransport) -> None:
+    """A peer that answers ``one`` at once, and nothing else."""
+
+    def reply(request: Event) -> None:
+        if request["input"] == "one":
+            response = {"id": f"resp_{len(transport.sent)}", "status": "completed", "output": []}
+            lane = {"stream_id": request["stream_id"]} if "stream_id" in request else {}
+            transport.deliver({"type": "response.completed", "response": response, **lane})
+
+    transport.on_send = reply
+
+
+@pytest.mark.parametrize("endpoint", [YOUNG, OLD], ids=["kept", "replaced"])
+@pytest.mark.parametrize("pooled", [False, True], ids=["own", "pooled"])
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupt_of_a_request_frees_its_place(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, pooled: bool, stride: int
+) -> None:
+    """Nobody has its response: the next request waits for the end of it as long as for any that was left."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", 0.005)
+    options: dict[str, Any] = {"endpoint": endpoint, "timeouts": Timeouts(drain=0.001, close=0.000001)}
+
+    def life(step: int) -> str:
+        connector = ScriptedConnector(play_one)
+        options["client_class"] = connector
+        with contextlib.ExitStack() as stack:
+            if pooled:
+                pool = stack.enter_context(
+                    ConnectionPool("any", max_connections=1, lease_timeout=1, **options)
+                )
+                session = stack.enter_context(Session(pool=pool, transport="websocket"))
+            else:
+                session = stack.enter_context(Session("any", transport="websocket", **options))
+            session.call({**MODEL, "input": "one"})
+            at_step = AtStepOrReturn(step)
+            kept = None
+            try:
+                with at_step.watching():
+                    stream = session.stream({**MODEL, "input": "two"})
+                stream.close()
+            except KeyboardInterrupt as error:
+                # Notebooks keep it, with the frames of its traceback.
+                kept = None if at_step.returned else error
+            try:
+                session.call({**MODEL, "input": "one"})
+            except ResponsesWSError as error:
+                raise AssertionError(f"after {at_step.place}") from error
+            del kept
+        for transport in connector.transports:
+            transport.abort()
+        return at_step.place
+
+    step = 1
+    while Task(life, step).result():
         step += stride

@@ -62,6 +62,7 @@ class PooledLine:
         self,
         compose: Compose,
         deadline: Deadline,
+        waiting: Callable[[Call], None],
         leaving: Callable[[Call], None],
         given_up: Callable[[], bool],
     ) -> Sent:
@@ -69,7 +70,7 @@ class PooledLine:
         if self._closed:
             raise ConnectionError("the session is closed")
         try:
-            return self._send(compose, deadline, leaving, given_up)
+            return self._send(compose, deadline, waiting, leaving, given_up)
         except ConnectionError as error:
             if error.delivery is Delivery.NOT_SENT:
                 self._desk.check_open()  # whoever closes the pool wants no other way either
@@ -119,6 +120,7 @@ class PooledLine:
         self,
         compose: Compose,
         deadline: Deadline,
+        waiting: Callable[[Call], None],
         leaving: Callable[[Call], None],
         given_up: Callable[[], bool],
     ) -> Sent:
@@ -126,6 +128,7 @@ class PooledLine:
         message = compose(*guess)  # what cannot be sent is refused before it waits for a seat
         call, seat = Call(), None
         try:
+            waiting(call)
             seat = self._take_seat(call, deadline, given_up)
             call.lane, connection = seat.lane, seat.member.connection
             place = self._place(seat)
@@ -137,6 +140,7 @@ class PooledLine:
             if (place, seat.lane) != guess:
                 message = compose(place, seat.lane)
             seat.latest = call.number
+            sent = Sent(call, here)  # not after the sending: an interrupt may come with it
             leaving(call)
             connection.send(call, message, deadline)
         except BaseException:
@@ -145,7 +149,7 @@ class PooledLine:
                 seat.member.connection.leave(call)
             self._desk.roster.settle()
             raise
-        return Sent(call, here)
+        return sent
 
     def _take_seat(self, call: Call, deadline: Deadline, given_up: Callable[[], bool]) -> Seat:
         home = self._home
