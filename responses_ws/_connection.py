@@ -154,9 +154,9 @@ class Connection(Linked):
         try:
             transport.send(message, deadline)
         except (ConnectionLost, ResponseTimeout) as error:
-            reason = self._break_off(link, error)
+            said = self._break_off(link, error)
             if self._unsent(call):
-                raise reason from error.__cause__
+                raise with_context(said or error, delivery=Delivery.NOT_SENT) from error.__cause__
             call.last_event_at = time.monotonic()
             return
         call.last_event_at = time.monotonic()
@@ -203,7 +203,7 @@ class Connection(Linked):
         if left and not transport.sending:
             self._give_up(link, ConnectionLost(BROKEN_OFF))
 
-    def _break_off(self, link: Link, error: ResponsesWSError) -> ResponsesWSError:
+    def _break_off(self, link: Link, error: ResponsesWSError) -> ResponsesWSError | None:
         """The connection broke under a message. What the server said before that is the better reason."""
         if isinstance(error, ConnectionLost):
             self._await_end(link)
@@ -211,9 +211,9 @@ class Connection(Linked):
             cause = bare(error)
         else:
             cause = ConnectionLost("given up: a request was not sent in time")
-        error = link.cause or error
+        said = link.cause
         self._give_up(link, cause)
-        return with_context(error, delivery=Delivery.NOT_SENT)
+        return said
 
     def _unsent(self, call: Call) -> bool:
         """Let the call come to the next connection; False when it has come to its end on the last one.
@@ -242,7 +242,8 @@ class Connection(Linked):
         try:
             transport.send(message)
         except (ConnectionLost, ResponseTimeout) as error:
-            raise self._break_off(link, error) from error.__cause__
+            said = self._break_off(link, error)
+            raise with_context(said or error, delivery=Delivery.NOT_SENT) from error.__cause__
         except BaseException:
             self._give_up(link, ConnectionLost("the sending of a steer was interrupted"))
             raise

@@ -557,6 +557,24 @@ def test_the_age_limit_found_while_sending(ws: WebSocket, connector: ScriptedCon
     assert len(connector.transports) == 2
 
 
+def test_a_connection_found_dead_by_sending_keeps_no_response(
+    ws: WebSocket, connector: ScriptedConnector
+) -> None:
+    """Its error is in no variable of its own traceback: a response that is dropped is left at once."""
+    connector.transports[0].fail_send(ConnectionLost("gone", close_code=1006))
+    gc.collect()
+    gc.disable()
+    try:
+        stream = begin(ws)
+        dropped = weakref.ref(stream)
+        del stream
+        assert dropped() is None
+    finally:
+        gc.enable()
+    assert not ws.in_flight
+    assert len(connector.transports) == 2
+
+
 def test_a_send_that_is_too_slow_is_not_repeated(ws: WebSocket, connector: ScriptedConnector) -> None:
     """The clock is the caller's; the connection is given up."""
     connector.transports[0].fail_send(ResponseTimeout("slow", clock="send", seconds=30))
