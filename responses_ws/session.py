@@ -237,8 +237,9 @@ class Session:
         return message
 
     def cancel(self) -> None:
-        """Stop what is running, also while it connects or pauses: its thread gets
-        :class:`ResponseCancelled`. From any thread; returns at once."""
+        """Stop what is running, also while it connects, pauses or waits to be sent: its thread gets
+        :class:`ResponseCancelled`. A request that has begun to leave is sent whole before. From any thread;
+        returns at once."""
         for known in list(self._running.values()):
             running = known()
             if running is not None:
