@@ -482,8 +482,8 @@ class AtStep:
 
     @staticmethod
     def _ours(frame: FrameType) -> bool:
-        """Not what a scripted service does, nor what happens in its mailboxes."""
-        while frame.f_code.co_filename == mailbox.__file__ and frame.f_back is not None:
+        """Not what a scripted service does, nor what happens in its mailboxes and its named tuples."""
+        while frame.f_code.co_filename in (mailbox.__file__, "<string>") and frame.f_back is not None:
             frame = frame.f_back
         path = frame.f_code.co_filename
         return f"{os.sep}responses_ws{os.sep}" in path and f"{os.sep}testing{os.sep}" not in path
