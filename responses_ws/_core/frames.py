@@ -44,6 +44,8 @@ PIECE = 64 * 1024
 fill, for the kernel clears it page by page."""
 RUN = 1024
 """Fragments that are taken together. Joining them takes memory for each, however small it is."""
+EVERY_OCTET = int.from_bytes(bytes(range(256)), "big")
+ONES = int.from_bytes(b"\1" * 256, "big")
 NO_STATUS = 1005
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """RFC 6455, 7.4.1 and the IANA registry; 3000 to 4999 are allowed besides (7.4.2)."""
@@ -339,5 +341,5 @@ def encode_frame(opcode: int, payload: bytes, key: bytes, *, final: bool = True)
 
 @functools.cache
 def _table(mask: int) -> bytes:
-    """What every byte becomes. All of them together are 74 KB."""
-    return bytes(octet ^ mask for octet in range(256))
+    """What every byte becomes, all at once as one integer. All of the tables together are 74 KB."""
+    return (EVERY_OCTET ^ mask * ONES).to_bytes(256, "big")

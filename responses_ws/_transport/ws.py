@@ -126,8 +126,8 @@ class SocketTransport:
                 return messages
         if self._unsent or self._control or self._pong:
             self._wait_in_debt(timeout)
-        else:
-            self._wait(None if timeout is None else timeout * 1000)
+        elif not self._wait(None if timeout is None else timeout * 1000):
+            return None
         return self._try_read()
 
     def _pending(self) -> bool:
@@ -362,9 +362,12 @@ def _frame(opcode: int, payload: bytes, *, final: bool = True) -> bytearray:
 
 
 def _waiting(sock: socket.socket) -> Callable[[float | None], object]:
-    """What waits for bytes so many milliseconds. It is made once: making it takes as long as a read."""
+    """What waits so many milliseconds, and gives what is false when no bytes came.
+
+    It is made once: making it takes as long as a read.
+    """
     if not hasattr(select, "poll"):
-        return lambda most: select.select([sock], [], [], None if most is None else most / 1000)
+        return lambda most: select.select([sock], [], [], None if most is None else most / 1000)[0]
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return poller.poll
