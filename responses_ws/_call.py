@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
 from responses_ws._source import Batch, End
-from responses_ws._transport.mailbox import WOKEN, Mailbox, Mark, wait_for
+from responses_ws._transport.mailbox import READY, WOKEN, Mailbox, Mark, wait_for
 from responses_ws.errors import Delivery, PayloadTooLarge, ResponsesWSError
 
 if TYPE_CHECKING:
     from responses_ws._link import Link
 
-__all__ = ["Call", "batches"]
+__all__ = ["Call", "batches", "tell"]
 
 DONE = State.DONE  # once for every event: looking it up in the enumeration takes as long as comparing
 
@@ -146,3 +146,9 @@ def batches(
         else:
             batch.events.append(event)
     return found
+
+
+def tell(ready: Iterable[Request]) -> None:
+    """Requests of a lane table that may go on: whoever waits for that looks again."""
+    for request in ready:
+        cast("Call", request).queue.put(READY)

@@ -1,38 +1,29 @@
-"""One connection and its successors: the lock, the lane table, and who may do what when.
+"""One connection and its successors: who may send what when, and what continues what.
 
 A :class:`Connection` lives as long as its public WebSocket; each successful connect makes a new
-:class:`Link`. A link ends once, in :meth:`Connection.end`, whoever notices first: from then on nothing that
-its reader still delivers is let in, and each request that was running on it has got its :class:`End`.
+:class:`Link`. This is what its callers do; what its readers do is in :mod:`responses_ws._routed`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from collections.abc import Callable
 
-from responses_ws._call import Call, batches
+from responses_ws._call import Call, tell
 from responses_ws._core.chain import Chain, Chains
 from responses_ws._core.endpoint import Endpoint
-from responses_ws._core.events import Event, parse, parse_error, response_error
-from responses_ws._core.lanes import Lanes
-from responses_ws._core.parser import Payload
-from responses_ws._core.states import Request, State
+from responses_ws._core.states import State
 from responses_ws._link import Link
-from responses_ws._linked import Linked
+from responses_ws._routed import Routed
 from responses_ws._transport.base import Transport
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
-from responses_ws._transport.mailbox import READY, wait_for
+from responses_ws._transport.mailbox import wait_for
 from responses_ws.errors import (
     ConcurrencyError,
     ConnectionError,
     ConnectionLost,
     Delivery,
-    ProtocolError,
     ResponseCancelled,
     ResponsesWSError,
     ResponseTimeout,
@@ -48,20 +39,12 @@ logger = logging.getLogger("responses_ws")
 AGED = "the connection reached its age"
 LOST = "the connection was lost before the request was sent"
 BROKEN_OFF = "the sending of a request was interrupted"
-NO_LANES = "%s has no lanes, or does not name them in its events: one response runs at a time"
 
 
-class Connection(Linked):
-    """The state behind a WebSocket.
+class Connection(Routed):
+    """The state behind a WebSocket. ``lock`` guards ``calls`` and ``chains`` too.
 
-    ``lock`` guards ``calls``, ``chains`` and ``lanes`` too. Decisions are made under it; sending, queues and
-    logging happen outside of it. It is re-entrant, for signal handlers and finalizers may call in from the
-    middle of a decision.
-
-    :param endpoint: what the service can do.
-    :param max_buffered_bytes: received for one response and not taken; None means no limit.
     :param patience: seconds to wait for a place on a connection that others use; None means no limit.
-    :param named: whether the service is known to name the lanes of its events; None when it is not known.
     """
 
     def __init__(
@@ -72,12 +55,8 @@ class Connection(Linked):
         patience: float | None,
         named: bool | None = None,
     ) -> None:
-        super().__init__(endpoint.max_age)
-        self._endpoint = endpoint
-        self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
+        super().__init__(endpoint, max_buffered_bytes=max_buffered_bytes, named=named)
         self._patience = patience
-        self._pid = os.getpid()
-        self.lanes = Lanes(endpoint.max_in_flight, endpoint.max_lanes, named)
         self.calls = 0
         self.chains = Chains()
 
@@ -89,8 +68,6 @@ class Connection(Linked):
             logger.warning(
                 "%s was not stored and ended with its connection; a new chain begins", chain.response_id
             )
-
-    # -- the caller's side
 
     def open(self, call: Call, drain: float | None, deadline: Deadline) -> None:
         """Take the call's lane, and a place among what runs on the connection.
@@ -106,7 +83,7 @@ class Connection(Linked):
             self.calls += 1
             call.number = self.calls
             ready = self._take_ready()
-        _tell(ready)
+        tell(ready)
         self.await_place(call, drain, deadline)
 
     def await_place(self, call: Call, drain: float | None, deadline: Deadline) -> None:
@@ -139,7 +116,7 @@ class Connection(Linked):
             self.lanes.admit()
             link = self.link if drained and self.lanes.deserted() else None
             ready = self._take_ready()
-        _tell(ready)
+        tell(ready)
         if link is not None:
             self._give_up(link, ConnectionLost("given up: an abandoned response did not end in time"))
 
@@ -167,7 +144,7 @@ class Connection(Linked):
             else:
                 self.lanes.sent(call)
             ready = self._take_ready()
-        _tell(ready)
+        tell(ready)
         if lost:
             cause = link.cause or ConnectionLost("the connection was lost")
             rejected = call.delivery is Delivery.REJECTED
@@ -225,7 +202,7 @@ class Connection(Linked):
         with self.lock:
             unsent = self.lanes.unsent(call)
             ready = self._take_ready()
-        _tell(ready)
+        tell(ready)
         return unsent
 
     def steer(self, call: Call, encode: Callable[[str], bytes]) -> Steer:
@@ -267,7 +244,7 @@ class Connection(Linked):
         with self.lock:
             self.lanes.release(call)
             ready = self._take_ready()
-        _tell(ready)
+        tell(ready)
 
     def remember(self, call: Call, response_id: str | None) -> None:
         """The call was completed: what is asked next continues it, unless it went with an earlier link.
@@ -285,10 +262,6 @@ class Connection(Linked):
         """What is asked next on the lane continues nothing."""
         with self.lock:
             self.chains.begin(lane, self.calls + 1)
-
-    def at_rest(self) -> bool:
-        """Whether nothing runs on the link."""
-        return not self.lanes.running()
 
     def aged(self) -> bool:
         """Whether the link has reached its age, and nothing runs on it."""
@@ -312,111 +285,7 @@ class Connection(Linked):
         logger.info("connection %d is let go: %s", link.generation, AGED)
         self._give_up(link, ConnectionLost(AGED))
 
-    # -- the reader's side
-
-    def deliver(self, link: Link, payloads: Sequence[Payload], now: float) -> None:
-        """Parse messages and hand their events to the calls that own them.
-
-        After everything before it was delivered it raises :class:`ProtocolError` for what is no event, or the
-        service's error when that belongs to the connection.
-        """
-        size = sum(map(len, payloads))
-        events: list[Event] = []
-        failure: ResponsesWSError | None = None
-        try:
-            for payload in payloads:
-                events.append(parse(payload))
-        except ProtocolError as error:
-            failure = error
-        lanes = self.lanes
-        with self.lock:
-            # A connecting that was given up is not over yet; it may come later than the next one.
-            if link.over or link.aborted:
-                return
-            known = lanes.named
-            routed = batches(lanes.route, events, size)
-            laneless = known is None and lanes.named is False
-            ready = self._take_ready()
-            strays, lanes.strays = lanes.strays, []
-            broken, lanes.connection_error = lanes.connection_error, None
-        _tell(ready)
-        for call, batch in routed:
-            call.give(batch, now, self._max_buffered_bytes)
-        if self.watcher is not None:  # who says it for all of its connections when there are no lanes
-            if any(batch.terminal is not None for _, batch in routed):
-                self.watcher(ended=True)
-        elif laneless:
-            logger.warning(NO_LANES, self._endpoint.host)
-        for kind in strays:
-            logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
-        error_event = None if broken is None else parse_error(broken)
-        if error_event is not None:
-            failure = response_error(error_event)
-        if failure is not None:
-            raise failure
-
-    def end(self, link: Link, cause: ResponsesWSError) -> None:
-        """The link is gone. The first cause counts; later ones change nothing.
-
-        Its reader calls this last of all, and so finishes what an interrupt has broken off in another thread.
-        What was told already may be told again then.
-        """
-        with self.lock:
-            link.over = True
-            cause = link.cause = link.cause or cause
-            if self.link is link:
-                link.ended = link.ended or []
-                self.lanes.end(link.ended)
-                self.link = None
-            ended, ready = link.ended, self._take_ready()
-        for call in cast("list[Call]", ended or []):
-            call.finish(cause, call.delivery)
-            call.account(None)
-        _tell(ready)
-        if ended is None:
-            return
-        if self.watcher is not None:
-            self.watcher(ended=True)
-        link.ended = None
-        # Last, for a handler of logs may raise.
-        logger.debug("connection %d has ended: %s", link.generation, cause)
-
-    def _take_ready(self) -> list[Request]:
-        ready, self.lanes.ready = self.lanes.ready, []
-        return ready
-
-    # -- fork
-
-    def check_process(self) -> None:
-        """Notice a fork that ran no hooks."""
-        if self._pid != os.getpid():
-            self.forget()
-
-    def forget(self) -> None:
-        """In a forked child: nothing of the parent's connection is ours.
-
-        The parent's other threads do not exist here, so a lock that one of them held would stay locked for
-        ever: locks are replaced, never taken. No byte leaves, and no TLS shutdown is made.
-        """
-        links = [link for link in (self.link, self.dialing) if link is not None]
-        calls = cast("list[Call]", self.lanes.running())
-        self._pid = os.getpid()
-        self.lock = threading.RLock()
-        self.lanes = Lanes(self._endpoint.max_in_flight, self._endpoint.max_lanes, self.lanes.lasting)
-        self.link = self.dialing = None
-        self._callers = []
-        cause = ConnectionLost("the connection belongs to the parent process")
-        for link in links:
-            link.forget(cause)
-        for call in calls:
-            call.orphan(cause)
-
 
 def _check_wanted(call: Call) -> None:
     if call.cancelled:
         raise ResponseCancelled("the response was cancelled")
-
-
-def _tell(ready: Iterable[Request]) -> None:
-    for request in ready:
-        cast("Call", request).queue.put(READY)

@@ -36,6 +36,7 @@ LEVELS = {
     f"{PACKAGE}._connection": 3,
     f"{PACKAGE}._link": 3,
     f"{PACKAGE}._linked": 3,
+    f"{PACKAGE}._routed": 3,
     f"{PACKAGE}.stream": 3,
     f"{PACKAGE}.testing": 3,
     f"{PACKAGE}._toolbox": 4,
