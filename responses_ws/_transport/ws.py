@@ -65,8 +65,9 @@ class SocketTransport:
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
         self._wait = _waiting(sock)
-        # A full read leaves more behind, most of the time: the next one tries before it asks.
-        self._full_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
+        # What one read brings at most. A full one leaves more behind, most of the time: the next one tries
+        # before it asks.
+        self._read_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
         self._full_read = False
         # Re-entrant, for a finalizer that aborts this connection may run in a thread that is inside it.
         self._guard = threading.RLock()
@@ -139,12 +140,11 @@ class SocketTransport:
         """Read without waiting; None when there is nothing. Raises :class:`ConnectionLost` at the end."""
         self._full_read = False
         data = b""
-        # TLS copies anyway, record by record.
-        room = self._parser.room(READ_BYTES) if self._tls is None else None
+        room = self._parser.room(self._read_bytes)
         try:
             with self._guard:
                 if room is None:
-                    data = self._sock.recv(READ_BYTES)
+                    data = self._sock.recv(self._read_bytes)
                     count = len(data)
                 else:
                     count = self._sock.recv_into(room)
@@ -157,7 +157,7 @@ class SocketTransport:
             raise self._broken(error) from error
         if not count or self._aborted:
             raise self._broken(None)
-        self._full_read = count >= self._full_bytes
+        self._full_read = count >= self._read_bytes
         if room is None:
             return self._parser.feed(data)
         room.release()

@@ -168,7 +168,7 @@ class TLSPeer:
 
 def test_many_frames_in_one_record_are_received_without_waiting(monkeypatch):
     """What TLS has decrypted already is read, though the socket itself has nothing more to say."""
-    monkeypatch.setattr(ws, "READ_BYTES", 100)
+    monkeypatch.setattr(ws, "RECORD_BYTES", 100)
     with TLSPeer() as peer:
         peer.sock.sendall(peer.records(b"".join(frame(b"%d" % number) for number in range(1000))))
         found: list[bytes] = []
