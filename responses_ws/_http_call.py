@@ -141,7 +141,7 @@ class HttpCall:
                 self._end_with(error)
                 break
             status = terminal_status(event)
-            if status != "error" and starts_response(event_type(event)):
+            if self._known is None and status != "error" and starts_response(event_type(event)):
                 self._known = Delivery.STARTED
             if status is not None:
                 return self._last(events, event, size)

@@ -37,7 +37,9 @@ class EventStreamParser:
         self.done = False
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        self._data = bytearray()
+        # The lines of data of an event that has not ended, and their bytes with the ends of the lines.
+        self._lines: list[bytes] = []
+        self._size = 0
         # The start of a line whose end has not come: looked at once, however small its pieces.
         self._begun = io.BytesIO()
         self._after_cr = False
@@ -54,8 +56,7 @@ class EventStreamParser:
         begun = lines.pop() if lines and not data.endswith((b"\r", b"\n")) else b""
         payloads: list[bytes] = []
         try:
-            for line in lines:
-                self._take(line, payloads)
+            self._take(lines, payloads)
             self._begun.write(begun)
             self._check(self._begun.tell())
         except PayloadTooLarge as failure:
@@ -63,37 +64,47 @@ class EventStreamParser:
             self.failure = failure.with_traceback(None)
         return payloads
 
-    def _take(self, line: bytes, payloads: list[bytes]) -> None:
-        """One line, without its end."""
+    def _take(self, lines: list[bytes], payloads: list[bytes]) -> None:
+        """Whole lines, without their ends; of the first, what has not come before."""
+        if lines:
+            lines[0] = self._complete(lines[0])
+        for line in lines:
+            # By far most lines of an event are not too long, and not of data.
+            if len(line) > self._limit - self._size:
+                self._check(len(line))
+            if line.startswith(b"data"):
+                self._take_field(line)
+            elif not line and self._lines:
+                self._dispatch(payloads)
+
+    def _complete(self, line: bytes) -> bytes:
         if self._begun.tell():
             self._begun.write(line)
             line = self._begun.getvalue()
             self._begun = io.BytesIO()
-        self._check(len(line))
         if self._first_line:
             self._first_line = False
             line = line.removeprefix(BOM)
-        if line:
-            self._take_field(line)
-        elif self._data:
-            self._dispatch(payloads)
+        return line
 
     def _take_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name == b"data":
-            self._data += value.removeprefix(b" ")
-            self._data += b"\n"
+            value = value.removeprefix(b" ")
+            self._lines.append(value)
+            self._size += len(value) + 1
 
     def _dispatch(self, payloads: list[bytes]) -> None:
-        payload = bytes(self._data[:-1])
-        self._data.clear()
+        payload = b"\n".join(self._lines)
+        self._lines.clear()
+        self._size = 0
         if payload == DONE:
             self.done = True
         elif payload.strip():
             payloads.append(self._mask(payload))
 
     def _check(self, more: int) -> None:
-        size = len(self._data) + more
+        size = self._size + more
         if size > self._limit:
             raise PayloadTooLarge(
                 f"the server sent an event of {size} bytes or more; max_message_bytes is {self._limit}",
