@@ -296,7 +296,7 @@ class StreamAccumulator:
 
     def _note(self, chunk: Chunk) -> None:
         kind, event = chunk.type, chunk.raw
-        if kind in OPENINGS and self._status is not None and chunk.response_id != self._response_id:
+        if self._status is not None and kind in OPENINGS and chunk.response_id != self._response_id:
             self.superseded.append(self.to_message())
             self._start()
         self._output.note(kind, event)
@@ -305,7 +305,7 @@ class StreamAccumulator:
         # The pieces that the tools' deltas hold come again, whole, in their ``done`` events.
         if chunk.built_in_tool_events and not kind.endswith(".delta"):
             self._built_in_tool_events += chunk.built_in_tool_events
-        if self._status is None:
+        if kind not in ONGOING and self._status is None:
             self._status = terminal_status(event)
             self._final = mapping(event.get("response")) if self._status else {}
 

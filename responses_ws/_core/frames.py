@@ -181,7 +181,12 @@ class FrameParser:
                 length = int.from_bytes(data[position + 2 : start], "big")
             stop = start + length
             weight = stop - position
-            # Most frames are a whole message, or one more piece of a large one.
+            if first == FIN_TEXT and weight <= self._limit and stop <= end and self._message is None:
+                # Most frames are a whole message.
+                messages.append(data[start:stop])
+                position = stop
+                continue
+            # Of the others most are one more piece of a large one.
             if first != (FIN_TEXT if self._message is None else CONT):
                 self._check_header(first, length)
             if weight > self._limit - self._weight and not first & CONTROL:
@@ -191,9 +196,7 @@ class FrameParser:
                 self._payload = bytearray(data[start:])
                 self._filled, self._size = end - start, length
                 return
-            if first == FIN_TEXT:
-                messages.append(data[start:stop])
-            elif first == CONT:
+            if first == CONT:
                 stop = self._take_run(data, position, start, stop)
             else:
                 self._take(first, data[start:stop], weight, messages)

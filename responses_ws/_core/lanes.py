@@ -219,11 +219,14 @@ class Lanes:
 
     def route(self, event: Event) -> Request | None:
         """The request that the event belongs to, its state moved on; None when it belongs to nobody."""
-        lane: Lane | None = self._default
+        lane = self._default
         if len(self._lanes) > 1 or "stream_id" in event:
-            lane = self._named(event["stream_id"]) if "stream_id" in event else self._unnamed()
-        request = None if lane is None else lane.current
-        if lane is None or request is None or request.state is QUEUED:
+            found = self._named(event["stream_id"]) if "stream_id" in event else self._unnamed()
+            if found is None:
+                return self._unowned(None, event)
+            lane = found
+        request = lane.current
+        if request is None or request.state is QUEUED:
             return self._unowned(lane, event)
         try:
             known = event.get("item_id") in request.items and event.get("type") in ONGOING
