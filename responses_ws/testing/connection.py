@@ -6,23 +6,22 @@ import contextlib
 import json
 import ssl
 import struct
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
-from responses_ws._transport.deadline import Deadline
 from responses_ws.testing.frames import MessageData, encode, frame
 from responses_ws.testing.http import HttpSide, asks_for_no_upgrade
 from responses_ws.testing.inbox import Inbox
 from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
-from responses_ws.testing.log import ConnectionRecord, LogEntry
+from responses_ws.testing.log import ConnectionRecord
+from responses_ws.testing.served import Served
 from responses_ws.testing.shared import Shared
 from responses_ws.testing.upgrade import accept_upgrade
-from responses_ws.testing.wire import CHUNK, Wire
+from responses_ws.testing.wire import Wire
 
 if TYPE_CHECKING:
     from responses_ws.testing.model import Model, ModelConnection
@@ -35,16 +34,14 @@ CLOSE_REPLY = 5.0
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = bytes([0x80 | Opcode.CLOSE])
 PONG = bytes([0x80 | Opcode.PONG])
-T = TypeVar("T")
 
 
-class Connection:
+class Connection(Served):
     """A connection that the server accepted; owned by its thread.
 
     A function given to ``run`` gets this object. It may use ``send``, ``send_raw``, ``receive``, ``wait``
     and ``record``, on the thread that calls it.
 
-    :ivar record: what the test sees of this connection.
     :ivar answered: whether the upgrade request was answered.
     :ivar optional: whether the steps at hand may end with the client.
     :ivar answers_pings: whether pings get pongs.
@@ -61,8 +58,7 @@ class Connection:
         tls: ssl.SSLContext | None,
         model: Model | None,
     ) -> None:
-        self.record = record
-        self.shared = shared
+        super().__init__(wire, record, shared)
         self.model = model
         self.answered = False
         self.optional = False
@@ -71,76 +67,10 @@ class Connection:
         self.memories: dict[Model, ModelConnection] = {}
         self.http: HttpSide | None = None
         self._inbox = Inbox(record, shared)
-        self._wire = wire
         self._tls = tls
         self._protocol = ServerProtocol(max_size=None)
-        self._upgraded = False
         self._head = b""
         self._close_sent = False
-        self._leaving = False
-        self._read_until: int | None = None
-
-    # Waiting
-
-    def wait(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Serve the connection until ``done()`` is true; False when ``seconds`` ran out before.
-
-        Raises :class:`Closing` when the server is closed and what has already come does not make it true.
-        """
-        deadline = Deadline(seconds)
-        while not done():
-            closing = self.shared.closing
-            data = self._turn(0.0 if closing else deadline.remaining())
-            if closing and (data is None or closing.expired):
-                raise Closing
-            if data is None and deadline.expired:
-                return False
-        return True
-
-    def _turn(self, seconds: float | None) -> bytes | None:
-        """One turn of the wire: what it brings is fed to the protocol, and an end is noted."""
-        data = self._wire.turn(seconds, self._may_read())
-        if self._wire.tls_error and self._upgraded:
-            raise ScriptError(f"the client broke TLS: {self._wire.tls_error}")
-        if data:
-            self._feed(data)
-        self._note_end()
-        return data
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has ended the connection or sent its close frame."""
-        return self._wire.ended is not None or self.record.close_code is not None
-
-    @property
-    def over(self) -> bool:
-        """Whether the TCP connection has ended."""
-        return self._wire.ended is not None
-
-    def pause(self, after: int = 0) -> None:
-        """Take ``after`` more bytes from the TCP connection, and no more until the next :meth:`resume`."""
-        self._read_until = self._wire.received + after
-
-    def resume(self) -> None:
-        """Read on after :meth:`pause`."""
-        self._read_until = None
-
-    def _may_read(self) -> int:
-        if self._read_until is None:
-            return CHUNK
-        return min(CHUNK, max(0, self._read_until - self._wire.received))
-
-    @property
-    def paused(self) -> bool:
-        """Whether the bytes allowed by :meth:`pause` have come."""
-        return self._may_read() == 0
-
-    def _take(self, arrived: deque[T]) -> T:
-        self.resume()
-        self.wait(lambda: bool(arrived) or self.gone)
-        if not arrived:
-            raise ClientGone
-        return arrived.popleft()
 
     # The upgrade
 
@@ -354,25 +284,6 @@ class Connection:
             self.wait(lambda: self.gone, CLOSE_REPLY)
         self.finish(notify=True)
 
-    def finish(self, *, notify: bool) -> None:
-        """End the sending direction of TCP; ``notify`` says so in TLS first."""
-        self._leaving = True
-        self._end_output(notify=notify)
-        self.wait(lambda: self._wire.flushed or self._wire.broken)
-
-    def reset(self) -> None:
-        """End the TCP connection by RST."""
-        self._leaving = True
-        self._log("out", "reset", b"")
-        self._wire.reset()
-        self._note_end()
-
-    def flush(self) -> None:
-        """Wait until the kernel has taken everything."""
-        self.wait(lambda: self._wire.flushed or self._wire.broken)
-        if self._wire.broken:
-            raise ClientGone
-
     def _check_client(self) -> None:
         """Look at what has come before sending, so that a client that left is noticed."""
         if not self.over:
@@ -401,10 +312,6 @@ class Connection:
         if self.answers_close:
             self._end_output(notify=True)
 
-    def _end_output(self, *, notify: bool) -> None:
-        self._wire.finish(notify=notify)
-        self._log("out", "eof", b"")
-
     # The end
 
     def idle(self) -> None:
@@ -427,21 +334,3 @@ class Connection:
             self._wire.write(frame(payload, opcode=Opcode.CLOSE))
             self._wire.finish(notify=True)
             self._wire.turn(0, 0)
-
-    def end(self) -> None:
-        """Give the TCP connection back."""
-        self._wire.close()
-        self._note_end()
-
-    def _note_end(self) -> None:
-        """Record once how the TCP connection ended."""
-        how = self._wire.ended
-        if how is None or self.record.gone.is_set():
-            return
-        if how in ("eof", "reset"):
-            self._log("in", how, b"")
-        self.record.ended = how if self.record.close_code is None else "close"
-        self.record.gone.set()
-
-    def _log(self, direction: str, kind: str, data: bytes, frames: int = 1) -> None:
-        self.shared.note(LogEntry(self.record.number, direction, kind, data, frames))
