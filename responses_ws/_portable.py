@@ -104,7 +104,9 @@ class Portable:
         :raises ConfigurationError: it holds what JSON cannot express.
         """
         place = (_checked(store), key)
-        self._versions[place] = store.save(key, self.to_dict(), self._versions.get(place))
+        # Before the state: what another thread saves from here on may be newer than that.
+        version = self._versions.get(place)
+        self._versions[place] = store.save(key, self.to_dict(), version)
 
     @classmethod
     def load(

@@ -475,3 +475,29 @@ def test_threads_may_save_one_chat(server, store):
     assert len(lost) < 20
     with load(server, store) as back:
         assert len(back.items) == 2
+
+
+def test_an_older_state_of_a_chat_does_not_overwrite_a_newer_one(server, store, monkeypatch):
+    """One thread saves what there was before the answer, and is overtaken by the thread that has asked."""
+    with chat(server) as talk:
+        talk.ask("one")
+        talk.save(store, "ada")
+        taken, overtaken = threading.Event(), threading.Event()
+        state = talk.to_dict
+
+        def older() -> dict[str, Any]:
+            data = state()
+            taken.set()
+            assert overtaken.wait(SECONDS)
+            return data
+
+        monkeypatch.setattr(talk, "to_dict", older)
+        first = Task(talk.save, store, "ada")
+        assert taken.wait(SECONDS)
+        monkeypatch.setattr(talk, "to_dict", state)
+        talk.ask("two")
+        talk.save(store, "ada")
+        overtaken.set()
+        assert isinstance(first.error(), ConcurrencyError)
+    with load(server, store) as back:
+        assert len(back.items) == 4
