@@ -81,11 +81,15 @@ class ToolLoop:
         ]
 
     def answers_for(self, items: Iterable[Item], options: ChatOptions) -> list[Item]:
-        """What has to go before new items: the answers that are ready, and for calls that were not made that
-        they were not; without those that the items answer themselves.
+        """What has to go before new items: the answers that are ready, what there is of calls that were
+        begun ahead, and for calls that were not made that they were not; without those that the items answer
+        themselves.
         """
         given = {_answered(item) for item in items}
-        skipped = [output_item(call, report(ToolError(WENT_ON))) for call in self._skippable(options)]
+        skipped = [
+            self._runner.left_behind(call) or output_item(call, report(ToolError(WENT_ON)))
+            for call in self._skippable(options)
+        ]
         before = [*self.unsent(), *self._addressed(skipped)]
         return [item for item in before if _answered(item) not in given]
 

@@ -24,6 +24,7 @@ __all__ = ["ToolRunner"]
 INTERRUPTED = "the call was interrupted while it ran, and may have had effects"
 NOT_RUN = "the call was not made: the user interrupted"
 BEING_MADE = "the call was still being made when this conversation was copied, and may have had effects"
+LEFT_BEHIND = "the call was still being made when the user went on without it, and may have had effects"
 
 
 class Run:
@@ -137,6 +138,13 @@ class ToolRunner:
         if run is not None:
             return output_item(call, run.outcome(BEING_MADE))
         return output_item(call, report(ToolError(BEING_MADE))) if taken else None
+
+    def left_behind(self, call: ToolCall) -> Item | None:
+        """The answer of a call that nobody waits for: its output if it has ended, or else that it is being
+        made; None when it was not begun.
+        """
+        run = self._runs.get(str(call.id))
+        return None if run is None else output_item(call, run.outcome(LEFT_BEHIND))
 
     def wake(self) -> None:
         """Let the thread in :meth:`run` call its ``check``. From any thread."""

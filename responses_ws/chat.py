@@ -152,7 +152,8 @@ class Chat(Portable):
     def ask(self, input: Input, on_chunk: OnChunk | None = None) -> Message:
         """Ask, run the tools that the model calls, and wait for the answer.
 
-        Calls that were open before and are not answered by the input are reported to the model as not made.
+        Calls that were open before and are not answered by the input are reported to the model as not made;
+        those that ``eager_tools`` has begun, with their output or as being made.
 
         :param input: a text, an :class:`Image`, :class:`File` or :class:`Audio`, a dict as the service
             defines it (an item, or a part of a message), or a list of these.

@@ -339,6 +339,36 @@ def test_an_eager_tool_of_a_failed_answer_leaves_no_trace(server, model):
     assert seen(model, talk) == talk.items
 
 
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (True, "work returned: done."),
+        (False, "still being made when the user went on without it, and may have had effects"),
+    ],
+)
+def test_an_eager_tool_that_was_begun_is_not_said_to_be_not_made(server, ends, told):
+    """The user goes on without it; it is running, or has ended and nobody has looked."""
+    free, begun, made = threading.Event(), threading.Event(), []
+
+    @tool
+    def work() -> str:
+        begun.set()
+        assert free.wait(SECONDS)
+        made.append(threading.current_thread())
+        return "done"
+
+    with chat(server, tools=[work], eager_tools=True) as talk:
+        talk.step(calling("work"))
+        assert begun.wait(SECONDS)
+        if ends:
+            free.set()
+            until(lambda: made)
+            made[0].join(SECONDS)
+        assert told in talk.ask("never mind").content
+        free.set()
+        assert not talk.unfinished
+
+
 # -- what fails
 
 
