@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
@@ -90,6 +91,7 @@ class ResultsFile:
             _lock(self._file, path)
             watch(self)
             self.entries = self._repaired()
+            self._size = os.fstat(self._file.fileno()).st_size
             if not existed:
                 _sync_directory(path.parent)
         except BaseException:
@@ -112,14 +114,13 @@ class ResultsFile:
     def sync(self, *, now: bool = False) -> None:
         """Have the system bring to the disk what was written, unless it was told to a second ago.
 
-        :raises OSError: it cannot, or the file is there no more.
+        :raises OSError: it cannot, or the file is there no more, or no longer all of it.
         """
         if self._unsynced and (now or time.monotonic() - self._synced_at >= SYNC_SECONDS):
             self._unsynced = False
             os.fsync(self._file.fileno())
             self._synced_at = time.monotonic()
-            if not self._place.exists():
-                raise FileNotFoundError(errno.ENOENT, "removed while results were written to it", self._path)
+            self._check_in_place()
 
     def close(self) -> None:
         """Bring all to the disk and let the lock go."""
@@ -135,6 +136,17 @@ class ResultsFile:
         self._lock = threading.Lock()
         self._file.close()
 
+    def _check_in_place(self) -> None:
+        """Whether what was written will be found. An editor that saves the file puts another in its place, or
+        cuts it to what it had read."""
+        wanted = self._size  # before the look, for lines are added meanwhile
+        found = os.fstat(self._file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._place.stat(), found) and found.st_size >= wanted:
+                return
+        told = "removed, replaced or cut while results were written to it"
+        raise FileNotFoundError(errno.ENOENT, told, self._path)
+
     def _append(self, line: bytes) -> int:
         offset = os.fstat(self._file.fileno()).st_size
         view = memoryview(line)
@@ -144,6 +156,7 @@ class ResultsFile:
         except BaseException:
             self._file.truncate(offset)
             raise
+        self._size += len(line)
         return offset
 
     def _repaired(self) -> dict[str, Entry]:

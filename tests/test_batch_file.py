@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +482,31 @@ def test_a_file_that_is_removed_meanwhile_is_noticed(out: Path, monkeypatch: pyt
     out.unlink()
     file.add("b", "d", said("b"))
     with pytest.raises(FileNotFoundError, match="results"):
+        file.sync(now=True)
+    file.close()
+
+
+def replace(path: Path) -> None:
+    """As ``sed -i`` and many editors save a file."""
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+def cut(path: Path) -> None:
+    """As other editors save it: what was not there when they read it is gone."""
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("edit", [replace, cut])
+def test_a_file_that_is_edited_meanwhile_is_noticed(out: Path, edit: Callable[[Path], None]) -> None:
+    """What is written afterwards would be found by nobody, or what was written before."""
+    write(out, "a")
+    file = ResultsFile(out)
+    file.add("b", "d", said("b"))
+    edit(out)
+    file.add("c", "d", said("c"))
+    with pytest.raises(FileNotFoundError, match="replaced or cut"):
         file.sync(now=True)
     file.close()
 
