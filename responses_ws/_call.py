@@ -106,8 +106,12 @@ class Call(Request):
         self.finish(error, Delivery.STARTED)
 
     def account(self, terminal: Event | None) -> None:
-        """The response has ended, or its connection has: tell it for a caller who has left."""
-        if self.abandoned and self.on_drained is not None:
+        """The response has ended, or its connection has: tell it for a caller who has left.
+
+        Of a request that never left there is nothing to tell.
+        """
+        sent = self.delivery is not Delivery.NOT_SENT
+        if sent and self.abandoned and self.on_drained is not None:
             self.on_drained(terminal)
 
     def finish(self, cause: ResponsesWSError, delivery: Delivery) -> None:

@@ -11,6 +11,7 @@ from responses_ws._call import Call
 from responses_ws._core.events import Event, terminal_status
 from responses_ws._core.states import State
 from responses_ws._source import Source
+from responses_ws.errors import Delivery
 from responses_ws.messages import Usage
 from responses_ws.streaming import StreamAccumulator, build_chunk
 
@@ -106,12 +107,29 @@ class Accounts:
                 ticket, source = self._open.popleft()
             except IndexError:  # another thread is at it
                 return
-            call = source if isinstance(source, Call) else None
-            over = source.cancelled and (call is None or call.state is State.DONE)
-            if over or closing:
-                ticket.settle(None if call is None else call.terminal)
+            if closing or _is_over(source):
+                _settle(ticket, source)
             elif not ticket.settled:
                 self._open.append((ticket, source))
+
+
+def _is_over(source: Source) -> bool:
+    """Whether a caller has left it, and nobody will tell its end any more.
+
+    The reader of a connection knows of the end a moment before it hands the last event over.
+    """
+    if not isinstance(source, Call):
+        return source.cancelled
+    handed_over = source.terminal is not None or source.link is None or source.link.over
+    return source.cancelled and source.state is State.DONE and handed_over
+
+
+def _settle(ticket: Ticket, source: Source) -> None:
+    """Tell what is known of a request that has left; an interrupt may have kept it from leaving."""
+    if source.cancelled and source.delivery is Delivery.NOT_SENT:
+        ticket.void()
+    else:
+        ticket.settle(source.terminal if isinstance(source, Call) else None)
 
 
 def _read(terminal: Event | None) -> tuple[Usage, str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
-from shell import Task, answer, completed, created, delivered, delta, join_readers, stack, until
+from shell import SECONDS, Task, answer, completed, created, delivered, delta, join_readers, stack, until
 from test_interrupt import caller_is_in, interrupted
 
 from responses_ws import (
@@ -37,8 +37,12 @@ from responses_ws import (
     Usage,
 )
 from responses_ws._breakers import _breakers
+from responses_ws._call import Call
+from responses_ws._connection import Connection
 from responses_ws._core.continuation import Ledger
 from responses_ws._core.retry import Retry
+from responses_ws._http_call import HttpCall
+from responses_ws._source import Batch
 from responses_ws.session import Session
 from responses_ws.testing import (
     Model,
@@ -800,6 +804,79 @@ def test_a_request_that_never_left_is_not_told() -> None:
         with session(server, on_usage=costs) as mine, pytest.raises(Exception, match="401"):
             mine.call({**MODEL, "input": "hi"})
     assert costs.told == []
+
+
+@pytest.mark.parametrize("where", ["before", "while"])
+def test_a_request_that_an_interrupt_kept_from_leaving_is_not_told(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the reader, nor by the next one, nor by close."""
+    costs = Costs()
+    with ScriptedServer(model=Model()) as server, session(server, on_usage=costs) as mine:
+        ids = [mine.call({**MODEL, "input": "hi"}).response_id]
+        link = mine._line._connection.link  # type: ignore[attr-defined]
+        sender = Connection if where == "before" else type(link.transport)
+        with monkeypatch.context() as patch:
+            patch.setattr(sender, "send", ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                mine.call({**MODEL, "input": "hi"})
+        ids.append(mine.call({**MODEL, "input": "hi"}).response_id)
+        assert len(server.connections) == (1 if where == "before" else 2)
+    assert [response_id for _, response_id in costs.told] == ids
+
+
+def test_a_request_over_http_that_an_interrupt_kept_from_leaving_is_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs = Costs()
+    with ScriptedServer(model=Model()) as server, session(server, transport="http", on_usage=costs) as mine:
+        with monkeypatch.context() as patch:
+            patch.setattr(HttpCall, "start", ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                mine.call({**MODEL, "input": "hi"})
+        message = mine.call({**MODEL, "input": "hi"})
+    assert [response_id for _, response_id in costs.told] == [message.response_id]
+
+
+def ctrl_c(*_: object) -> None:
+    """In place of a method: Ctrl-C on the way into it."""
+    raise KeyboardInterrupt
+
+
+def test_an_end_that_the_reader_is_about_to_hand_over_is_told_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next call begins when the lane is free, a moment before the reader has told the usage."""
+    costs, routed, told = Costs(), threading.Event(), threading.Event()
+    give = Call.give
+
+    def late(call: Call, batch: Batch, *rest: Any) -> None:
+        if batch.terminal is not None and not routed.is_set():
+            routed.set()
+            assert told.wait(SECONDS)
+        give(call, batch, *rest)
+
+    monkeypatch.setattr(Call, "give", late)
+    with ScriptedServer() as server:
+        end = answer("r1")[-1]
+        end["response"]["usage"] = {"input_tokens": 3, "output_tokens": 4}
+        server.connection(
+            expect(),
+            send(created("r1")),
+            gate("left"),
+            send(end),
+            expect(),
+            mark("asked"),
+            send(*answer("r2")),
+        )
+        with session(server, on_usage=costs) as mine:
+            with mine.stream({**MODEL, "input": "hi"}) as stream:
+                next(iter(stream))
+            server.open("left")
+            assert routed.wait(SECONDS)
+            asking = Task(mine.call, {**MODEL, "input": "hi"})
+            server.wait_for("asked")
+            told.set()
+            asking.result()
+    assert costs.told == [(Usage(input_tokens=3, output_tokens=4), "r1"), (Usage(), "r2")]
 
 
 def test_an_answer_that_was_left_is_told_by_the_reader() -> None:
