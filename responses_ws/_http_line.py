@@ -13,6 +13,7 @@ from responses_ws._settings import Settings
 from responses_ws._transport.deadline import Deadline
 from responses_ws.errors import (
     ConnectionError,
+    Delivery,
     ProtocolError,
     ResponseCancelled,
     ResponsesWSError,
@@ -45,6 +46,11 @@ class HttpRequest:
         self._max_bytes = max_bytes
         self._running = running
         self._cancelled = False
+
+    @property
+    def delivery(self) -> Delivery:
+        """How far it is known to have come."""
+        return self._exchange.delivery
 
     def answer(self, read: Callable[[Event], T]) -> T:
         """Send it and wait for its JSON.

@@ -23,7 +23,13 @@ from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline
 from responses_ws._usage import Accounts, OnUsage, Ticket
 from responses_ws._way import way
-from responses_ws.errors import ConfigurationError, ConnectionError, Delivery, ProtocolError
+from responses_ws.errors import (
+    ConfigurationError,
+    ConnectionError,
+    Delivery,
+    ProtocolError,
+    ResponsesWSError,
+)
 from responses_ws.messages import Chunk, Limits, Message, Timeouts
 from responses_ws.stream import ResponseStream
 from responses_ws.streaming import StreamAccumulator, build_chunk
@@ -225,9 +231,16 @@ class Session:
             on_begin(request)
         if self._closed:
             raise ConnectionError("the session is closed")
-        answer = request.answer(dict)
+        ticket = Ticket(told for told in (self._on_usage, on_usage) if told is not None)
+        try:
+            answer = request.answer(dict)
+        except BaseException as error:
+            delivery = error.delivery if isinstance(error, ResponsesWSError) else request.delivery
+            if delivery is not Delivery.NOT_SENT:
+                ticket.settle(None, rejected=delivery is Delivery.REJECTED)
+            raise
         ended = {"type": "response.completed", "response": answer}
-        Ticket(told for told in (self._on_usage, on_usage) if told is not None).settle(ended)
+        ticket.settle(ended)
         accumulator = StreamAccumulator()
         accumulator.add(build_chunk(ended))
         message = accumulator.to_message()

@@ -28,12 +28,14 @@ from responses_ws import (
     NotFoundError,
     ProtocolError,
     ResponseCancelled,
+    ResponsesWSError,
     ServerError,
     ToolError,
     ToolRoundsExceeded,
     Usage,
 )
 from responses_ws._core.retry import Retry
+from responses_ws._core.tally import total
 from responses_ws.chat import Chat
 from responses_ws.content import Image
 from responses_ws.session import Session
@@ -41,6 +43,7 @@ from responses_ws.testing import (
     Model,
     ScriptedServer,
     close,
+    eof,
     expect,
     expect_gone,
     expect_request,
@@ -905,6 +908,38 @@ def test_what_cannot_be_compacted_stays_as_it_is(status, body, error):
                 talk.compact()
             assert talk.items == before
             talk.ask("go on")
+
+
+@pytest.mark.parametrize(
+    ("step", "in_all"),
+    [
+        (respond(500, body={"error": {"message": "not today"}}), total([])),
+        (respond(200, body=b"{"), Usage()),
+        (eof(), Usage()),
+    ],
+    ids=["rejected", "garbled", "lost"],
+)
+def test_a_compacting_that_fails_is_told_too(step, in_all):
+    """It has left, and may have cost something where it was not rejected."""
+    costs = []
+    with ScriptedServer() as server:
+        server.connection(expect_request("POST", "/v1/responses/compact"), step)
+        with chat(server, on_usage=lambda usage, response_id: costs.append(usage)) as talk:
+            talk._conversation.ledger.append({"type": "message", "role": "user", "content": "hi"})
+            with pytest.raises(ResponsesWSError):
+                talk.compact()
+            assert costs == [Usage()]
+            assert talk.usage == in_all
+
+
+def test_a_compacting_that_never_left_is_not_told(server):
+    costs = []
+    with chat(server, on_usage=lambda usage, response_id: costs.append(usage)) as talk:
+        talk.ask("hi")
+        server.close()
+        with pytest.raises(ConnectionError):
+            talk.compact()
+    assert len(costs) == 1
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own session", "given session"])
