@@ -59,8 +59,10 @@ class StoredResponses(ABC):
         :raises ResponseError: the response failed, or the service does not hold it.
         :raises ResponseTimeout: it is still running after ``timeout`` seconds, or is not told in time.
         :raises ConnectionError: the service cannot be reached.
+        :raises ConfigurationError: the interval cannot be waited.
         """
-        check_seconds("interval", interval)
+        if check_seconds("interval", interval) is None:
+            raise ConfigurationError("interval must be a positive number of seconds")
         deadline = Deadline(check_seconds("timeout", timeout))
         while True:
             try:

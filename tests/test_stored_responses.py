@@ -164,7 +164,7 @@ def test_an_id_is_quoted(server: ScriptedServer) -> None:
         http_transport.delete("../a?b ü")
 
 
-@pytest.mark.parametrize("interval", [0, -1, True, "1"])
+@pytest.mark.parametrize("interval", [0, -1, True, "1", None])
 def test_a_bad_interval_is_refused_by_name(interval: Any) -> None:
     """Before anything is asked."""
     with pytest.raises(ConfigurationError, match="interval"):
