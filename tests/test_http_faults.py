@@ -15,6 +15,8 @@ from shell import KEY, SECONDS, Task, answer, completed
 from responses_ws import (
     ConnectionLost,
     Delivery,
+    Limits,
+    PayloadTooLarge,
     ProtocolError,
     RateLimitError,
     ResponseError,
@@ -27,12 +29,14 @@ from responses_ws._transport import dial, dialling
 from responses_ws._transport.base import Target, unused
 from responses_ws._transport.deadline import Deadline
 from responses_ws._transport.http_exchange import Exchange
+from responses_ws._transport.http_wire import Wire
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import (
     ScriptedServer,
     eof,
     expect,
     expect_gone,
+    expect_request,
     gate,
     optional,
     raw,
@@ -156,6 +160,42 @@ def test_headers_that_are_none_are_not_logged(server: ScriptedServer, caplog: An
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_an_answer_without_a_body_has_none_though_it_announces_chunks(
+    server: ScriptedServer, status: bytes
+) -> None:
+    """They are not waited for (RFC 9112, 6.3); should they come, nobody takes them for the next answer."""
+    head = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n" % status
+    server.connection(expect_request("DELETE", "/resp_1"), raw(head), expect_gone())
+    server.connection(expect(), send(*answer("resp_2", "two")))
+    with transport(server) as http_transport:
+        if status.startswith(b"204"):
+            http_transport.delete("resp_1")
+        else:
+            with pytest.raises(ResponseError):
+                http_transport.delete("resp_1")
+        assert http_transport.create_response(**ASK).content == "two"
+
+
+def test_a_timeout_that_was_told_to_nobody_takes_its_connection_with_it(server: ScriptedServer) -> None:
+    """It may have been said before the request came; the answer to that is not the answer to the next."""
+    said = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    late = JSON + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    server.connection(expect(), raw(said), optional(expect(), raw(late)), expect_gone())
+    server.connection(expect(), send(*answer("resp_2", "two")))
+    with transport(server) as http_transport:
+        assert failure(http_transport).delivery is Delivery.REJECTED
+        assert http_transport.create_response(**ASK).content == "two"
+
+
+def test_a_time_without_measure_is_no_time(server: ScriptedServer) -> None:
+    """Python makes no number of so many digits."""
+    headers = {"Content-Type": "application/json", "Keep-Alive": "timeout=" + "9" * 5000}
+    server.connection(respond(200, headers, BODY))
+    with transport(server) as http_transport:
+        assert http_transport.create_response(**ASK).response_id == "resp_1"
+
+
 # -- without end
 
 
@@ -191,6 +231,21 @@ def test_what_comes_faster_than_it_is_read_does_not_stop_the_clock(
         error = Task(failure, http_transport).result()
     assert isinstance(error, ResponseTimeout)
     assert error.clock == "response_timeout"
+
+
+def test_chunks_that_are_cut_in_their_heads_are_not_gathered_without_end(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look for the rest of a head brings more, of which the limit knows nothing yet."""
+    head = STREAM + b"Transfer-Encoding: chunked\r\n\r\n1"
+    received = iter([head, *[b"000\r\n%b\r\n1" % (b"x" * 0x1000)] * 1000])
+    monkeypatch.setattr(Wire, "receive", lambda wire: next(received, b""))
+    server.connection(expect(), expect_gone())
+    with transport(server, limits=Limits(max_message_bytes=100_000)) as http_transport:
+        error = failure(http_transport)
+    assert isinstance(error, PayloadTooLarge)
+    assert error.size is not None
+    assert error.size < 300_000
 
 
 @pytest.mark.parametrize("ended", [True, False])

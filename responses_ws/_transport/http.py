@@ -32,6 +32,8 @@ request that meets that end nobody can say whether it was run."""
 MARGIN_SECONDS = 1.0
 
 SWITCHING = 101
+WITHOUT_BODY = (SWITCHING, 204, 304)
+"""They end with their head, whatever it announces (RFC 9112, 6.3)."""
 MOST_INTERIM = 16
 MAX_LINE = 64 * 1024
 Head = tuple[str, str, dict[str, str]]
@@ -111,7 +113,7 @@ def _nobody() -> None:
 def _idle_seconds(keep_alive: str) -> float:
     for parameter in keep_alive.split(","):
         name, _, value = parameter.strip().partition("=")
-        if name.lower() == "timeout" and value.isdecimal():
+        if name.lower() == "timeout" and DECIMAL.fullmatch(value):
             return min(IDLE_SECONDS, int(value) - MARGIN_SECONDS)
     return IDLE_SECONDS
 
@@ -138,6 +140,10 @@ class _Response(http.client.HTTPResponse):
     def _frame_by(self, codings: list[str]) -> None:
         if codings != ["chunked"]:
             raise http.client.HTTPException("a transfer coding that was not asked for")
+        if self.status in WITHOUT_BODY:
+            # Whether its chunks follow, nobody can say: it is not waited for them, nor asked again here.
+            self.chunked, self.length, self.will_close = False, 0, True
+            return
         self.chunked, self.chunk_left, self.length = True, None, None
         self.will_close = self._check_close()  # type: ignore[attr-defined]
 

@@ -42,6 +42,8 @@ GAVE_UP_WAITING = (504, 524)
 """By which a gateway says that it had handed the request on and that no answer came in its time. The service
 may go on with it. (524 is Cloudflare's.)"""
 
+REQUEST_TIMEOUT = 408
+
 HEADERS = {
     "User-Agent": "",
     "Accept": "text/event-stream, application/json",
@@ -174,11 +176,13 @@ class Exchange:
         data = self._read_piece(seconds)
         if not data:
             return data
-        # A read of the socket brings many chunks. What goes wrong at their end shows again the next time.
-        pieces = [data]
+        # A read of the socket brings many chunks. What goes wrong at their end shows again the next time. When
+        # it cuts the head of a chunk, another read is made for the rest, and that may go on and on.
+        pieces, size = [data], len(data)
         with contextlib.suppress(ResponsesWSError):
-            while self.reader.waiting and (data := self._read_piece(0)):
+            while size < READ_BYTES and self.reader.waiting and (data := self._read_piece(0)):
                 pieces.append(data)
+                size += len(data)
         return b"".join(pieces)
 
     def _read_piece(self, seconds: float | None) -> bytes | None:
@@ -260,6 +264,8 @@ class Exchange:
         if data is None:
             return False
         reusable = body is not None and body.isclosed() and not body.will_close and self.whole
+        # That may have been said before the request came, whose own answer would then be the next one's.
+        reusable = reusable and self.status != REQUEST_TIMEOUT
         if data or not reusable or self.reader.waiting:
             self.close()
             return True
