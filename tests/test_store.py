@@ -717,11 +717,28 @@ def test_a_key_that_holds_something_else(client):
     assert client.hgetall("responses_ws:chat:bob") == {b"name": PROMPT.encode()}
 
 
+class Redis6:
+    """A client of one that names the script, and the line in it, before the fault."""
+
+    def eval(self, *_: Any) -> Any:
+        raise redis.ResponseError(
+            "ERR Error running script (call to f_0): @user_script:2: WRONGTYPE Operation against a key"
+            " holding the wrong kind of value"
+        )
+
+    delete = eval
+
+
+def test_a_key_that_holds_something_else_in_an_older_redis():
+    with pytest.raises(ConfigurationError, match="conversation 'ada' is damaged"):
+        RedisStore(Redis6()).load("ada")
+
+
 class Twice:
     """A client that asks every script again, as redis-py does when an answer was lost."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.hmget, self.delete, self._eval = client.hmget, client.delete, client.eval
+        self.delete, self._eval = client.delete, client.eval
 
     def eval(self, *args: Any) -> Any:
         self._eval(*args)
@@ -736,6 +753,36 @@ def test_a_script_may_be_asked_for_again(client):
     version = store.save("ada", {"by": "two"}, version)
     assert store.load("ada") == Stored({"by": "two"}, version)
     store.lock("ada", timeout=0).__enter__()
+
+
+@slow
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, version: store.load("bob"),
+        lambda store, version: store.save("bob", {"by": "bob"}, version),
+        lambda store, version: store.take("bob", "token", 1.0),
+        lambda store, version: store.give_back("bob", "token"),
+    ],
+)
+def test_an_answer_that_an_interrupt_has_left_is_nobody_elses(redis_server, client, monkeypatch, decode, use):
+    """redis-py gives the connection on which it will come to the next one who asks."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with redis_server.client(decode_responses=decode) as shared:
+        store = RedisStore(shared)
+        store.save("ada", {"text": PROMPT}, None)
+        version = store.save("bob", {"by": "bob"}, None)
+        client.client_pause(1000)
+        with monkeypatch.context() as patch:
+            patch.setattr(shared, "parse_response", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.load("ada")
+        with pytest.raises(StoreError, match="another answer than that for 'bob'"):
+            use(store, version)
 
 
 @slow

@@ -39,38 +39,42 @@ ANSWER_SECONDS = 10.0
 
 VERSION = re.compile(r"[1-9][0-9]{0,15}")
 
-# In each script KEYS[1] is the key and ARGV[1] what it must hold. redis-py asks again when an answer was
-# lost: then SAVE and TAKE answer the same once more.
+# In each script KEYS[1] is the key, and ARGV[1] names the question, as the answer does. redis-py asks again
+# when an answer was lost: then SAVE and TAKE answer the same once more.
+
+LOAD = """
+return {ARGV[1], redis.call('hget', KEYS[1], 'version'), redis.call('hget', KEYS[1], 'data')}
+"""
 
 SAVE = """
 local version = redis.call('hget', KEYS[1], 'version')
 local held = redis.call('exists', KEYS[1]) == 0 and 'nothing' or 'version ' .. (version or '')
-if held ~= ARGV[1] and version ~= ARGV[2] then
-    return 0
+if held ~= ARGV[2] and version ~= ARGV[3] then
+    return {ARGV[1], 0}
 end
-redis.call('hset', KEYS[1], 'version', ARGV[2], 'data', ARGV[4])
-if ARGV[3] == '' then
+redis.call('hset', KEYS[1], 'version', ARGV[3], 'data', ARGV[5])
+if ARGV[4] == '' then
     redis.call('persist', KEYS[1])
 else
-    redis.call('pexpire', KEYS[1], ARGV[3])
+    redis.call('pexpire', KEYS[1], ARGV[4])
 end
-return 1
+return {ARGV[1], 1}
 """
 
 TAKE = """
 local token = redis.call('get', KEYS[1])
-if token and token ~= ARGV[1] then
-    return 0
+if token and token ~= ARGV[2] then
+    return {ARGV[1], 0}
 end
-redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return {ARGV[1], 1}
 """
 
 GIVE_BACK = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then
-    return 0
+if redis.call('get', KEYS[1]) ~= ARGV[2] then
+    return {ARGV[1], 0}
 end
-return redis.call('del', KEYS[1])
+return {ARGV[1], redis.call('del', KEYS[1])}
 """
 
 
@@ -105,8 +109,7 @@ class RedisStore:
 
     def load(self, key: str) -> Stored | None:
         """The conversation; see :meth:`Store.load`. It does not put off its expiry."""
-        with _translated(key):
-            version, data = self._redis.hmget(self._chat(key), ["version", "data"])
+        version, data = self._asked(LOAD, key, self._chat(key))
         if version is None and data is None:
             return None
         return from_text(key, _number(version), data)
@@ -115,8 +118,7 @@ class RedisStore:
         """Write it, and begin its expiry anew; see :meth:`Store.save`."""
         new = next_version(version)
         held = "nothing" if version is None else f"version {version}"
-        with _translated(key):
-            done = self._redis.eval(SAVE, 1, self._chat(key), held, new, self._expiry, to_text(data))
+        (done,) = self._asked(SAVE, key, self._chat(key), held, new, self._expiry, to_text(data))
         if not done:
             raise conflict(key, version)
         return new
@@ -134,13 +136,13 @@ class RedisStore:
 
     def take(self, key: str, token: str, seconds: float) -> bool:
         """For :meth:`lock`; see :class:`Leases`."""
-        with _translated(key):
-            return bool(self._redis.eval(TAKE, 1, self._lock(key), token, _milliseconds(seconds)))
+        (done,) = self._asked(TAKE, key, self._lock(key), token, _milliseconds(seconds))
+        return bool(done)
 
     def give_back(self, key: str, token: str) -> bool:
         """For :meth:`lock`; see :class:`Leases`."""
-        with _translated(key):
-            return bool(self._redis.eval(GIVE_BACK, 1, self._lock(key), token))
+        (done,) = self._asked(GIVE_BACK, key, self._lock(key), token)
+        return bool(done)
 
     def close(self) -> None:
         """Close the connections, if the client is the store's own. It can be used again: it connects anew."""
@@ -175,6 +177,19 @@ class RedisStore:
             self._client, self._pid = _client_for(self._url), os.getpid()
         return self._client
 
+    def _asked(self, script: str, key: str, place: str, *args: object) -> list[Any]:
+        """What a script answers.
+
+        An interrupt between asking and reading leaves an answer on a connection that redis-py gives to the
+        next one who asks. That is somebody else's, perhaps another user's conversation.
+        """
+        question = os.urandom(8).hex()
+        with _translated(key):
+            answer = self._redis.eval(script, 1, place, question, *args)
+        if not isinstance(answer, list) or answer[:1] not in ([question], [question.encode()]):
+            raise StoreError(f"the Redis gave another answer than that for {key!r}")
+        return answer[1:]
+
     def _chat(self, key: str) -> str:
         check_key(key)
         return f"{self._prefix}chat:{key}"
@@ -201,7 +216,7 @@ def _client_for(url: Secret) -> redis.Redis:
 
 
 def _checked(client: object) -> object:
-    for method in ("hmget", "eval", "delete"):
+    for method in ("eval", "delete"):
         if not callable(getattr(client, method, None)):
             raise ConfigurationError(
                 f"server must be a URL or a client of redis-py, not {type(client).__name__}"
@@ -230,7 +245,7 @@ def _translated(key: str) -> Iterator[None]:
         raise StoreError(f"the Redis could not be asked for {key!r} ({type(error).__name__})") from error
     except redis.RedisError as error:
         code = str(error).partition(" ")[0]
-        if code == "WRONGTYPE":
+        if str(error).partition(" Operation ")[0].endswith("WRONGTYPE"):  # Redis 6 tells of the script before
             raise damaged(key) from None
         raise StoreError(f"the Redis refused {key!r}: {type(error).__name__} {code}") from None
     except UnicodeDecodeError:
