@@ -7,7 +7,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from responses_ws.errors import ConnectionError, ResponseCancelled, ResponsesWSError, bare
+from responses_ws.errors import (
+    ConcurrencyError,
+    ConnectionError,
+    Delivery,
+    ResponseCancelled,
+    ResponsesWSError,
+    bare,
+)
 from responses_ws.messages import Chunk, Message, Steer, check_seconds
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatStream", "Turn"]
 
 SILENCE = (None,)
+CANCELLED = "the chat was cancelled"
 
 
 class Turn:
@@ -61,7 +69,7 @@ class Turn:
     def check(self) -> None:
         """Raise :class:`ResponseCancelled` when it was cancelled."""
         if self.cancelled:
-            raise ResponseCancelled("the chat was cancelled")
+            raise ResponseCancelled(CANCELLED)
 
     def end(self) -> None:
         """Give the chat free, and leave what still runs. Safe in a finalizer, and any number of times."""
@@ -89,6 +97,8 @@ class ChatStream:
         self._inside = (
             threading.Lock()
         )  # held by the thread that is in the rounds; leaving never waits for it
+        self._reader: threading.Thread | None = None
+        self._left: ResponseStream | None = None
         self._message: Message | None = None
         self._error: ResponsesWSError | None = None
         self._left_by: threading.Thread | None = None
@@ -146,7 +156,7 @@ class ChatStream:
         for _ in self:
             pass
         if self._message is None:
-            raise ResponseCancelled("the chat was cancelled")
+            raise _cancelled(self._left)
         return self._message
 
     def run(self, on_chunk: Callable[[Chunk], object] | None = None) -> Message:
@@ -174,6 +184,7 @@ class ChatStream:
         if self._message is not None:
             return
         self._left_by = self._left_by or threading.current_thread()
+        self._left = self._left or self._turn.response
         self._turn.cancel()
         if self._inside.locked():
             return  # the thread that is inside notices
@@ -205,15 +216,20 @@ class ChatStream:
 
     def _next(self) -> tuple[Chunk | None, ...]:
         """The next chunk; nothing after the last, and when this thread has left."""
+        if self._reader is threading.current_thread() and self._inside.locked():
+            raise ConcurrencyError("the stream cannot be read by what it calls, such as approve")
         with self._inside:
-            if self._is_over():  # asked in here: another thread may leave at any other moment
-                return ()
             try:
+                self._reader = threading.current_thread()
+                if self._is_over():  # asked in here: another thread may leave at any other moment
+                    return ()
                 return (next(self._rounds),)
             except StopIteration as end:
                 self._turn.end()
                 self._message = end.value  # last: with a message there is nothing to close
                 return ()
+            finally:
+                self._reader = None
 
     def _is_over(self) -> bool:
         if self._left_by is threading.current_thread():
@@ -226,4 +242,20 @@ class ChatStream:
         if self._error is not None:
             raise bare(self._error)
         if self._left_by is not None and self._message is None:
-            raise ResponseCancelled("the chat was cancelled")
+            raise _cancelled(self._left)
+
+
+def _cancelled(response: ResponseStream | None) -> ResponseCancelled:
+    """That the chat was cancelled, with what is known of the response that was running, if one was."""
+    if response is None:
+        return ResponseCancelled(CANCELLED)
+    response.cancel()  # the thread that leaves may not have come so far
+    try:
+        message = response.message
+    except ResponsesWSError as error:
+        return ResponseCancelled(
+            CANCELLED, delivery=error.delivery, partial=error.partial, response_id=error.response_id
+        )
+    return ResponseCancelled(
+        CANCELLED, delivery=Delivery.STARTED, partial=message, response_id=message.response_id
+    )

@@ -30,6 +30,7 @@ from responses_ws import (
     ResponseCancelled,
     ResponsesWSError,
     ServerError,
+    ToolCall,
     ToolError,
     ToolRoundsExceeded,
     Usage,
@@ -626,6 +627,37 @@ def test_a_loop_does_not_end_in_silence_when_another_thread_cancels_between_two_
         stream._inside = Lock(stream._inside)
         with pytest.raises(ResponseCancelled):
             list(chunks)
+
+
+@pytest.mark.parametrize("by", ["another thread", "its own"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_cancelled_answer_says_how_far_it_had_come(by, whole):
+    """It was left between two chunks, the last of a step among them: what was sent is not NOT_SENT."""
+    with ScriptedServer(model=Model()) as server, chat(server, tools=[add]) as talk:
+        stream = talk.stream(calling("add", **OPEN))
+        chunks = iter(stream)
+        last = "response.completed" if whole else "response.output_item.added"
+        while next(chunks).type != last:
+            pass
+        stream.cancel() if by == "its own" else Task(stream.cancel).result()
+        with pytest.raises(ResponseCancelled) as caught:
+            stream.message  # noqa: B018
+    assert caught.value.delivery is Delivery.STARTED
+    assert caught.value.partial.tool_calls
+    assert caught.value.response_id == caught.value.partial.response_id
+
+
+def test_a_hook_that_reads_the_stream_that_waits_for_it_is_told(server):
+    """It would wait for itself."""
+
+    def approve(call: ToolCall) -> bool:
+        return bool(stream.message)
+
+    with chat(server, tools=[add], approve=approve) as talk:
+        stream = talk.stream(calling("add", **OPEN))
+        with pytest.raises(ConcurrencyError, match="approve"):
+            Task(stream.run).result()
+        assert talk.unfinished
 
 
 @pytest.mark.parametrize("start", [lambda talk: talk.ask("one"), lambda talk: talk.stream("one")])
