@@ -37,8 +37,9 @@ class EventStreamParser:
         self.done = False
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The lines of data of an event that has not ended, and their bytes with the ends of the lines.
-        self._lines: list[bytes] = []
+        # The data of an event that has not ended, and its bytes with the ends of all its lines. Of most events
+        # it is one line; many are no list, in which a short one would take twenty times its bytes.
+        self._data: bytes | bytearray | None = None
         self._size = 0
         # The start of a line whose end has not come: looked at once, however small its pieces.
         self._begun = io.BytesIO()
@@ -74,8 +75,8 @@ class EventStreamParser:
                 self._check(len(line))
             if line.startswith(b"data"):
                 self._take_field(line)
-            elif not line and self._lines:
-                self._dispatch(payloads)
+            elif not line and self._data is not None:
+                self._dispatch(bytes(self._data), payloads)
 
     def _complete(self, line: bytes) -> bytes:
         if self._begun.tell():
@@ -89,14 +90,20 @@ class EventStreamParser:
 
     def _take_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name == b"data":
-            value = value.removeprefix(b" ")
-            self._lines.append(value)
-            self._size += len(value) + 1
+        if name != b"data":
+            return
+        value = value.removeprefix(b" ")
+        self._size += len(value) + 1
+        if self._data is None:
+            self._data = value
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
+        self._data += b"\n"
+        self._data += value
 
-    def _dispatch(self, payloads: list[bytes]) -> None:
-        payload = b"\n".join(self._lines)
-        self._lines.clear()
+    def _dispatch(self, payload: bytes, payloads: list[bytes]) -> None:
+        self._data = None
         self._size = 0
         if payload == DONE:
             self.done = True

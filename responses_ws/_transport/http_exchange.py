@@ -176,8 +176,8 @@ class Exchange:
         data = self._read_piece(seconds)
         if not data:
             return data
-        # A read of the socket brings many chunks. What goes wrong at their end shows again the next time. When
-        # it cuts the head of a chunk, another read is made for the rest, and that may go on and on.
+        # A read of the socket brings many chunks. What goes wrong at their end shows again the next time.
+        # When it cuts the head of a chunk another read is made for the rest, which may go on and on.
         pieces, size = [data], len(data)
         with contextlib.suppress(ResponsesWSError):
             while size < READ_BYTES and self.reader.waiting and (data := self._read_piece(0)):

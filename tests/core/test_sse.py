@@ -213,6 +213,21 @@ def test_a_large_event_in_small_pieces_costs_what_it_weighs() -> None:
     assert peak < 5 * size
 
 
+def test_an_event_of_short_lines_costs_what_it_weighs() -> None:
+    """The limit counts bytes, of which a line by itself would take twenty for each of its own."""
+    limit = 2**20
+    lines = b"data:ab\n" * 8192
+    parser = EventStreamParser(limit)
+    tracemalloc.start()
+    try:
+        while parser.failure is None:
+            parser.feed(lines)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * limit
+
+
 def test_an_endless_event_is_held_no_longer_than_its_limit() -> None:
     """A server that never ends a line does not fill the memory."""
     parser = EventStreamParser(1000)
