@@ -307,8 +307,6 @@ class Session:
         on_usage: OnUsage | None = None,
         on_begin: Callable[[ResponseStream], object] | None = None,
     ) -> ResponseStream:
-        if self._closed:
-            raise ConnectionError("the session is closed")
         accounts = self._accounts
         accounts.flush()
         deadline = Deadline(self._settings.timeouts.total)
@@ -328,6 +326,8 @@ class Session:
         self._note(stream)
         if on_begin is not None:
             on_begin(stream)
+        if self._closed:  # asked last: who closes it from now on finds the stream
+            raise ConnectionError("the session is closed")
         try:
             recovery.start()
         except BaseException:

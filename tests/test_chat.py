@@ -708,6 +708,30 @@ def test_another_thread_may_cancel_the_tools(server, model):
     released.set()
 
 
+def test_a_chat_that_is_closed_while_it_begins_asks_nothing(server):
+    """Its session is another's, and goes on."""
+
+    class Lock:
+        """The lock of a conversation, which another thread comes to first."""
+
+        def __init__(self, inside):
+            self.inside = inside
+
+        def __enter__(self):
+            Task(talk.close).result()
+            return self.inside.__enter__()
+
+        def __exit__(self, *failure):
+            self.inside.__exit__(*failure)
+
+    with Session(KEY, api_base=server.url, ssl_context=server.ssl_context) as session:
+        talk = Chat("m", session=session)
+        talk._conversation._lock = Lock(talk._conversation._lock)
+        with pytest.raises(ConnectionError, match="the chat is closed"):
+            talk.ask("hi")
+    assert server.requests == []
+
+
 def test_cancelling_nothing_is_no_mistake(server):
     """Nor does it touch the next question."""
     with chat(server) as talk:

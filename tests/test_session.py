@@ -751,6 +751,23 @@ def test_a_service_without_steering_is_not_steered() -> None:
             assert stream.message.response_id == "resp_1"
 
 
+@pytest.mark.parametrize("transport", ["auto", "websocket", "http"])
+def test_a_session_that_is_closed_while_a_request_begins_sends_nothing(transport: str) -> None:
+    """Another thread closes it when the request has passed every look at what is there."""
+    with ScriptedServer(model=Model()) as server, session(server, transport=transport) as mine:
+        flush = mine._accounts.flush
+
+        def late(**options: Any) -> None:
+            flush(**options)
+            if not options:
+                Task(mine.close).result()
+
+        mine._accounts.flush = late  # type: ignore[method-assign]
+        with pytest.raises(ConnectionError, match="closed"):
+            mine.call({**MODEL, "input": "hi"})
+    assert server.connections == []
+
+
 # -- what it cost
 
 
