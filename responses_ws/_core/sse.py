@@ -37,8 +37,8 @@ class EventStreamParser:
         self.done = False
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The data of an event that has not ended, and its bytes with the ends of all its lines. Most events have
-        # one; in a list of many a short one would take twenty times its bytes.
+        # The data of an event that has not ended, and its bytes with the ends of all its lines. Most events
+        # have one; in a list of many a short one would take twenty times its bytes.
         self._data: bytes | bytearray | None = None
         self._size = 0
         # The start of a line whose end has not come: looked at once, however small its pieces.
