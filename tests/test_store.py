@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import redis
 from shell import SECONDS, Task, until
 from stores import Place, Process, RedisServer, fixture_place
 from test_fork import Child
+from test_interrupt import AtStep
 
 from responses_ws import ConcurrencyError, ConfigurationError, StoreError
 from responses_ws import store as stores
@@ -297,6 +299,59 @@ def test_an_interrupt_leaves_no_lock(store, verb):
         pass
     with store.lock("ada", timeout=0):
         pass
+
+
+class AtAnyStep(AtStep):
+    """Also in the context managers of the library."""
+
+    @staticmethod
+    def _ours(frame: FrameType) -> bool:
+        return AtStep._ours(frame) or frame.f_code.co_filename == contextlib.__file__
+
+
+def locked(store: Store, key: str) -> None:
+    with store.lock(key, timeout=0):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.parametrize("use", [lambda store, key: store.load(key), locked])
+def test_an_interrupt_anywhere_keeps_nobody_from_the_store(tmp_path, use):
+    """Also when its traceback is kept, as notebooks keep it."""
+    store = SQLiteStore(tmp_path / "chats.db")
+    step, place = 1, "the first"
+    while place:
+        at_step, kept = AtAnyStep(step), None
+        try:
+            with at_step.watching():
+                use(store, f"key {step}")
+        except KeyboardInterrupt as error:
+            kept = error
+        place = at_step.place
+        assert Task(store.load, "bob").result() is None, place
+        del kept
+        step += 1
+    assert step > 20
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+def test_an_interrupt_anywhere_in_a_lock_gives_it_back(tmp_path):
+    store = SQLiteStore(tmp_path / "chats.db")
+    step, place = 1, "the first"
+    while place:
+        at_step, kept = AtStep(step), None
+        try:
+            with at_step.watching():
+                locked(store, f"key {step}")
+        except KeyboardInterrupt as error:
+            kept = error
+        place = at_step.place
+        # CPython 3.10 calls a profile function before it goes on with a generator, and a handler only in it.
+        if not (place.startswith("call ") and place.endswith(" _held")):
+            Task(locked, store, f"key {step}").result()
+        del kept
+        step += 1
+    assert step > 20
 
 
 def test_no_two_are_in_the_lock_at_once(store):

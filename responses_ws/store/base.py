@@ -124,19 +124,21 @@ def lease(leases: Leases, key: str, seconds: float, timeout: float | None) -> Ab
 
 @contextmanager
 def _held(leases: Leases, key: str, seconds: float, deadline: Deadline) -> Iterator[None]:
-    token, pid = os.urandom(16).hex(), os.getpid()
-    with _freed_when_interrupted(leases, key, token):
-        _take(leases, key, token, seconds, deadline)
+    token, pid, taken = os.urandom(16).hex(), os.getpid(), False
     try:
+        _take(leases, key, token, seconds, deadline)
+        taken = True
         yield
-    except BaseException:
-        if pid == os.getpid():
+        if pid != os.getpid():  # a forked child leaves the block too; the lock is the parent's
+            return
+        taken = False
+        held = leases.give_back(key, token)
+    except BaseException as error:
+        # Ctrl-C, or the end of a greenlet, may come when the store has done what it was asked, or before it.
+        interrupted = not isinstance(error, Exception)
+        if pid == os.getpid() and (taken or interrupted):
             _give_back_quietly(leases, key, token)
         raise
-    if pid != os.getpid():  # a forked child leaves the block too; the lock is the parent's
-        return
-    with _freed_when_interrupted(leases, key, token):
-        held = leases.give_back(key, token)
     if not held:
         raise ConcurrencyError(
             f"the lock of {key!r} ended after {seconds:g} seconds (seconds), before its block did: "
@@ -150,18 +152,6 @@ def _take(leases: Leases, key: str, token: str, seconds: float, deadline: Deadli
             waited = deadline.seconds or 0.0
             raise ConcurrencyError(f"{key!r} is locked, and was not free within {waited:g} seconds (timeout)")
         pause(deadline.remaining(POLL_SECONDS))
-
-
-@contextmanager
-def _freed_when_interrupted(leases: Leases, key: str, token: str) -> Iterator[None]:
-    """Ctrl-C, or the end of a greenlet, may come when the store has done what it was asked, or before it."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        _give_back_quietly(leases, key, token)
-        raise
 
 
 def _give_back_quietly(leases: Leases, key: str, token: str) -> None:

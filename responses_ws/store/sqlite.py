@@ -11,10 +11,10 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from responses_ws._paths import check_path
 from responses_ws._transport import clock
@@ -34,6 +34,8 @@ from responses_ws.store.base import (
 )
 
 __all__ = ["SQLiteStore"]
+
+Result = TypeVar("Result")
 
 BUSY_SECONDS = 10.0
 """That an operation waits for another process which is writing."""
@@ -87,28 +89,24 @@ class SQLiteStore:
     def load(self, key: str) -> Stored | None:
         """The conversation; see :meth:`Store.load`."""
         check_key(key)
-        with self._connection() as connection:
-            row = connection.execute(LOAD, (key,)).fetchone()
+        row = self._connected(lambda connection: connection.execute(LOAD, (key,)).fetchone())
         return None if row is None else from_text(key, *row)
 
     def save(self, key: str, data: Mapping[str, Any], version: int | None) -> int:
         """Write it; see :meth:`Store.save`. It is on the disk when this returns."""
         check_key(key)
         text, new = to_text(data), next_version(version)
-        with self._connection() as connection:
-            if version is None:
-                written = connection.execute(ADD, (text, new, key)).rowcount
-            else:
-                written = connection.execute(CHANGE, (text, new, key, version)).rowcount
-        if not written:
+        statement, fields = ADD, (text, new, key)
+        if version is not None:
+            statement, fields = CHANGE, (*fields, version)
+        if not self._connected(lambda connection: connection.execute(statement, fields).rowcount):
             raise conflict(key, version)
         return new
 
     def delete(self, key: str) -> None:
         """Forget it; see :meth:`Store.delete`."""
         check_key(key)
-        with self._connection() as connection:
-            connection.execute(DELETE, (key,))
+        self._connected(lambda connection: connection.execute(DELETE, (key,)))
 
     def lock(
         self, key: str, *, seconds: float = LEASE_SECONDS, timeout: float | None = WAIT_SECONDS
@@ -118,16 +116,22 @@ class SQLiteStore:
 
     def take(self, key: str, token: str, seconds: float) -> bool:
         """For :meth:`lock`; see :class:`Leases`."""
-        with self._connection() as connection:
+
+        def taken(connection: sqlite3.Connection) -> bool:
             now = clock.wall()
             return bool(connection.execute(TAKE, (key, token, now, now + seconds)).rowcount)
 
+        return self._connected(taken)
+
     def give_back(self, key: str, token: str) -> bool:
         """For :meth:`lock`; see :class:`Leases`."""
-        with self._connection() as connection:
-            held = connection.execute(HELD, (key, token, clock.wall())).fetchone()
+
+        def held(connection: sqlite3.Connection) -> bool:
+            found = connection.execute(HELD, (key, token, clock.wall())).fetchone()
             connection.execute(GIVE_BACK, (key, token))
-        return held is not None
+            return found is not None
+
+        return self._connected(held)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -149,13 +153,16 @@ class SQLiteStore:
     def __repr__(self) -> str:
         return f"<SQLiteStore {getattr(self, '_path', 'unfinished')}>"  # in a traceback of the constructor
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one operation; each statement is a transaction of its own."""
+    def _connected(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do it with a connection for one operation; each statement is a transaction of its own.
+
+        No context manager of ours: whoever keeps the traceback of an interrupt that comes on its way in or
+        out would keep the lock, and all others wait for it for ever.
+        """
         try:
             with _forks.lock, contextlib.closing(self._connect()) as connection:
                 _prepare(connection)
-                yield connection
+                return work(connection)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
 
