@@ -205,18 +205,27 @@ class Connection(Routed):
         tell(ready)
         return unsent
 
-    def steer(self, call: Call, encode: Callable[[str], bytes]) -> Steer:
+    def steer(
+        self,
+        call: Call,
+        encode: Callable[[str], bytes],
+        leaving: Callable[[str, Steer], object] | None = None,
+    ) -> Steer:
         """Send input to the call's running response.
 
         :param encode: makes the message from the response's id.
+        :param leaving: told of that id, and of what becomes of the input, before its first byte leaves.
 
         Raises :class:`ConnectionError` when no response of the call is running.
         """
-        message = encode(self._begin_steer(call, None)[0])
+        target = self._begin_steer(call, None)[0]
+        message = encode(target)
         steer = Steer()
         # Noted before it leaves: the response may end meanwhile, and then its end is not that of the turn.
         _, link, transport = self._begin_steer(call, steer)
         try:
+            if leaving is not None:
+                leaving(target, steer)
             transport.send(message)
         except (ConnectionLost, ResponseTimeout) as error:
             said = self._break_off(link, error)

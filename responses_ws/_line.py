@@ -53,7 +53,12 @@ class Sockets(Protocol):
         given_up: Callable[[], bool],
     ) -> Sent: ...
 
-    def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]: ...
+    def steer(
+        self,
+        call: Call,
+        input: str | Sequence[Mapping[str, Any]],
+        leaving: Callable[[str, Steer], object],
+    ) -> Steer: ...
 
     def forgo_lanes(self) -> None: ...
 
@@ -165,22 +170,25 @@ class Line:
             raise
         return sent
 
-    def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]:
-        """Give the call's running response more input; the response's id, and what becomes of the input.
+    def steer(
+        self,
+        call: Call,
+        input: str | Sequence[Mapping[str, Any]],
+        leaving: Callable[[str, Steer], object],
+    ) -> Steer:
+        """Give the call's running response more input; what becomes of it.
+
+        :param leaving: told of the response's id, and of the same, before the input leaves.
 
         Raises :class:`ConfigurationError` for bad input and for a service that has no steering, and
         :class:`ConnectionError` when the response has not begun or is over.
         """
         if not self._settings.endpoint.steering:
             raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
-        targets = []
-
-        def encode(target: str) -> bytes:
-            targets.append(target)
-            return encode_steer(target, input, max_bytes=self._settings.max_request_bytes)
-
-        steer = self._connection.steer(call, encode)
-        return targets[-1], steer
+        most = self._settings.max_request_bytes
+        return self._connection.steer(
+            call, lambda target: encode_steer(target, input, max_bytes=most), leaving
+        )
 
     def forgo_lanes(self) -> None:
         """It uses none."""

@@ -186,9 +186,11 @@ class Recovery:
         call = self._source
         if not isinstance(call, Call):
             raise ConfigurationError("steer: only a response over a WebSocket can be steered")
-        target, steer = self._routes.line.steer(call, input)
-        self._steered.add(target, input, steer)
-        return steer
+        # Noted before it leaves: the thread that reads may come to the end of the successor before this one
+        # goes on.
+        return self._routes.line.steer(
+            call, input, lambda target, steer: self._steered.add(target, input, steer)
+        )
 
     def completed(self, message: Message) -> None:
         """The stream has come to the end of a response that can be continued, or runs in the background."""

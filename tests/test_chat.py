@@ -37,6 +37,7 @@ from responses_ws import (
 )
 from responses_ws._core.retry import Retry
 from responses_ws._core.tally import total
+from responses_ws._line import Line
 from responses_ws.chat import Chat
 from responses_ws.content import Image
 from responses_ws.session import Session
@@ -1073,6 +1074,35 @@ def test_a_running_answer_can_be_given_more_input():
             ]
             with pytest.raises(ConnectionError, match="no response is running"):
                 stream.steer("longer")
+
+
+def test_the_input_of_a_steer_is_in_the_history_however_late_its_thread_goes_on(monkeypatch):
+    """The successor is whole before the thread that has sent the steer gets its answer."""
+    read = threading.Event()
+    steer_call = Line.steer
+
+    def slowly(*given: Any) -> Any:
+        steer = steer_call(*given)
+        assert read.wait(SECONDS)
+        return steer
+
+    monkeypatch.setattr(Line, "steer", slowly)
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("one", "msg_1")),
+            expect(type="response.steer"),
+            send(completed("resp_1"), *answer("resp_2", "two")),
+        )
+        with chat(server, endpoint=Endpoint(f"{server.url}/responses", steering=True)) as talk:
+            stream = talk.stream("hi")
+            pieces = stream.text
+            assert next(pieces) == "one"
+            steering = Task(stream.steer, "shorter")
+            assert list(pieces) == ["two"]
+            read.set()
+            assert steering.result().state == "committed"
+            assert ("user", "shorter") in said(talk)
 
 
 # -- forks

@@ -76,21 +76,22 @@ class PooledLine:
                 self._desk.check_open()  # whoever closes the pool wants no other way either
             raise
 
-    def steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> tuple[str, Steer]:
+    def steer(
+        self,
+        call: Call,
+        input: str | Sequence[Mapping[str, Any]],
+        leaving: Callable[[str, Steer], object],
+    ) -> Steer:
         """Give the call's running response more input; see :meth:`Line.steer`."""
         seat = self._home
         if not self._desk.settings.endpoint.steering:
             raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
         if seat is None or call is not self._running():
             raise ConnectionError("steer: the response has not begun, or is over")
-        targets = []
-
-        def encode(target: str) -> bytes:
-            targets.append(target)
-            return encode_steer(target, input, max_bytes=self._desk.settings.max_request_bytes)
-
-        steer = seat.member.connection.steer(call, encode)
-        return targets[-1], steer
+        most = self._desk.settings.max_request_bytes
+        return seat.member.connection.steer(
+            call, lambda target: encode_steer(target, input, max_bytes=most), leaving
+        )
 
     def forgo_lanes(self) -> None:
         """The service has refused a lane."""
