@@ -43,6 +43,7 @@ logger = logging.getLogger("responses_ws")
 
 TransportName = Literal["auto", "websocket", "http"]
 
+NOT_FOUND = "previous_response_not_found"
 UNFINISHED = frozenset({"queued", "in_progress"})
 SURER = (Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED)
 """From what certainly did not run to what certainly did."""
@@ -145,6 +146,9 @@ class Recovery:
             terminal = found.terminal if isinstance(found, Batch) else None
             return self._failed(error, terminal)
         if isinstance(found, Batch) and found.terminal is not None:
+            failure = parse_error(found.terminal)
+            if failure is not None and failure.code == NOT_FOUND:
+                self._turn.lost()  # it is too late to ask again, but the next step must not name it either
             self._settle(found.terminal)
             if not self._http:
                 self._routes.guard.worked()

@@ -26,6 +26,7 @@ from responses_ws import (
     Delivery,
     Endpoint,
     NotFoundError,
+    PreviousResponseNotFound,
     ProtocolError,
     ResponseCancelled,
     ResponsesWSError,
@@ -1044,6 +1045,23 @@ def test_a_chat_that_was_cancelled_before_it_asks_does_not_compact(server):
         with pytest.raises(ResponseCancelled):
             talk.compact()
     assert [record.path for record in server.connections if "compact" in record.path] == []
+
+
+def test_a_previous_response_that_is_missed_late_is_not_named_again():
+    """Its loss is told once the next response has begun. That one is not asked again, but the next can do."""
+    lost = completed("resp_2", "failed", "response.failed")
+    lost["response"]["error"] = {"code": "previous_response_not_found", "message": "gone"}
+    answers = [answer("resp_1", "one"), [created("resp_2"), lost], answer("resp_3", "three")]
+    with ScriptedServer() as server:
+        server.connection(*(step for events in answers for step in (expect(), send(*events))))
+        with chat(server) as talk:
+            talk.ask("one")
+            with pytest.raises(PreviousResponseNotFound) as caught:
+                talk.ask("two")
+            assert caught.value.delivery is Delivery.STARTED
+            assert talk.ask("three").response_id == "resp_3"
+    named = [request.get("previous_response_id") for request in server.requests]
+    assert named == [None, "resp_1", None]
 
 
 # -- steering
