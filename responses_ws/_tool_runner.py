@@ -90,7 +90,11 @@ class ToolRunner:
         run = self._runs[call.id] = Run(call, tool, seconds)
         go = contextvars.copy_context().run
         name = f"responses_ws-tool-{tool.name}"
-        threading.Thread(target=go, args=(run.go, self._ended), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=go, args=(run.go, self._ended), name=name, daemon=True).start()
+        except RuntimeError:  # there is no thread to be had, so that the call is still to be made
+            del self._runs[call.id]
+            raise
 
     def run(
         self,

@@ -126,18 +126,20 @@ class ResponsesWSError(Exception):
         return shorten(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, {name: getattr(self, name) for name in self._fields})
+        return _rebuild, (type(self), dict(self.__dict__))
 
 
-def _rebuild(cls: type[ResponsesWSError], message: str, fields: dict[str, Any]) -> ResponsesWSError:
-    return cls(message, **fields)
+def _rebuild(cls: type[ResponsesWSError], fields: dict[str, Any]) -> ResponsesWSError:
+    """Without the constructor, for that of somebody's own class may take anything."""
+    error = cls.__new__(cls)
+    error.__dict__.update(fields)
+    error.args = (error.message,)
+    return error
 
 
 def with_context(error: ResponsesWSError, **fields: Any) -> ResponsesWSError:
     """A fresh copy with other fields, for one of several who get the same bad news; the cause is kept."""
-    fresh = _rebuild(
-        type(error), error.message, {name: getattr(error, name) for name in error._fields} | fields
-    )
+    fresh = _rebuild(type(error), error.__dict__ | fields)
     fresh.__cause__ = error.__cause__
     return fresh
 

@@ -663,7 +663,8 @@ def test_a_websocket_cannot_be_copied(way):
 def tree(root: type[ResponsesWSError]) -> Iterator[type[ResponsesWSError]]:
     yield root
     for child in root.__subclasses__():
-        yield from tree(child)
+        if child.__module__.startswith("responses_ws"):  # other tests have classes of their own
+            yield from tree(child)
 
 
 def value(field: str) -> Any:

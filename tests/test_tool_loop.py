@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chatting import calling, chat
 from shell import SECONDS, Task, until
 
 from responses_ws import ConfigurationError, ResponseCancelled, ToolCall, ToolError
@@ -22,6 +23,7 @@ from responses_ws._tool_loop import ToolLoop
 from responses_ws._tool_runner import Run
 from responses_ws._toolbox import Toolbox
 from responses_ws._transport.deadline import Deadline
+from responses_ws.testing import Model, ScriptedServer
 from responses_ws.tools import custom_tool, tool
 
 Item = dict[str, Any]
@@ -220,6 +222,66 @@ def test_a_tool_may_raise_to_the_caller():
         "Error: second raised ValueError: two",
     ]
     run(calls, options(first, second), go_on)  # raised once, answered: nothing more to do
+
+
+class OutOfStock(ToolError):
+    """An error of the program's own, which is not made like ours."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"there is no number {number}")
+        self.number = number
+
+
+def test_a_tool_may_raise_an_error_of_its_own():
+    """It comes as it is, with the call that it answers."""
+
+    @tool(on_error="raise")
+    def work() -> str:
+        raise OutOfStock(3) from KeyError("cause")
+
+    calls = loop(call(0))
+    with pytest.raises(OutOfStock, match="there is no number 3") as caught:
+        run(calls, options(work), go_on)
+    error = caught.value
+    assert (error.number, error.tool, error.call_id) == (3, "work", "call_0")
+    assert isinstance(error.__cause__, KeyError)
+
+
+def test_a_hook_may_raise_an_error_of_its_own():
+    """The stream keeps it for whoever asks again."""
+
+    def approve(_: ToolCall) -> bool:
+        raise OutOfStock(4)
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    with ScriptedServer(model=Model()) as server, chat(server, tools=[work], approve=approve) as talk:
+        stream = talk.stream(calling("work"))
+        for _ in range(2):
+            with pytest.raises(OutOfStock, match="there is no number 4"):
+                stream.message  # noqa: B018
+
+
+def test_a_call_that_finds_no_thread_is_not_made_yet(monkeypatch):
+    """Nothing is said of effects that it cannot have had; the next attempt makes it."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = loop(call(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            run(calls, options(work), go_on)
+    assert (calls.unsent(), calls.left()) == ([], True)
+    run(calls, options(work), go_on)
+    assert outputs(calls) == ["done"]
 
 
 def test_a_tool_may_end_the_program():
