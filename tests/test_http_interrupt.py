@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.client
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable
@@ -37,6 +38,21 @@ class AtHttpStep(AtStep):
     @staticmethod
     def _ours(frame: FrameType) -> bool:
         return AtStep._ours(frame) or frame.f_code.co_filename.startswith(LIBRARIES)
+
+
+class InQueue(AtStep):
+    """Counts the places in a queue that a library keeps connections in, with those of its lock."""
+
+    @staticmethod
+    def _ours(frame: FrameType) -> bool:
+        within = frame if frame.f_code.co_filename == queue.__file__ else frame.f_back
+        caller = within and within.f_back
+        return (
+            within is not None
+            and caller is not None
+            and within.f_code.co_filename == queue.__file__
+            and caller.f_code.co_filename.startswith(LIBRARIES)
+        )
 
 
 def one(http_transport: HTTPTransport) -> None:
@@ -75,6 +91,7 @@ class Led:
 
     :param by: makes of the transport what is done at the step.
     :param again: see :class:`AtStep`.
+    :param counting: what counts the steps.
     :ivar place: where; an empty string when the life was shorter.
     :ivar kind: the class of what came out of it.
     """
@@ -86,12 +103,13 @@ class Led:
         step: int,
         by: Callable[[HTTPTransport], Callable[[], object]] = lambda http_transport: press,
         again: int | None = None,
+        counting: type[AtStep] = AtHttpStep,
     ) -> None:
         for _ in range(CONNECTIONS):
             server.connection(optional(serve()))  # the client may leave before it asks
         self.http_transport = transport(server)
         self.kind: type[BaseException] | None = None
-        at_step = AtHttpStep(step, by(self.http_transport), again)
+        at_step = counting(step, by(self.http_transport), again)
         Task(self._lead, life, at_step).result()
         self.place = at_step.place
 
@@ -166,3 +184,14 @@ def test_a_handler_that_closes(life: Life, stride: int) -> None:
             if not led.place:
                 break
     assert step > 1000
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_in_a_queue(life: Life) -> None:
+    """An interrupt in one with a lock may leave it locked, and the way out leads through it again."""
+    with ScriptedServer(model=Model(background_polls=2)) as server:
+        for step in range(1, 1000):
+            led = Led(server, life, step, counting=InQueue)
+            led.check(server)
+            if not led.place:
+                break

@@ -396,7 +396,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced(server: ScriptedSer
 def _readable(http_transport: HTTPTransport) -> bool:
     """Whether the end of the connection at rest has arrived."""
     (line,) = http_transport._line._client._idle  # type: ignore[union-attr]
-    (connection,) = list(line._pool.pool.queue)
+    (connection,) = line._pool.pool._kept
     return bool(select.select([connection.sock], [], [], 0)[0])
 
 

@@ -7,6 +7,7 @@ sockets are opened as those of WebSockets are: proxies, authorities and client c
 from __future__ import annotations
 
 import http.client
+import queue
 import re
 import socket
 import time
@@ -193,8 +194,35 @@ class _Connection(urllib3.connection.HTTPConnection):
         return super().getresponse()
 
 
+class _Place:
+    """Where urllib3 keeps a connection that is not used.
+
+    It takes no lock. Its own queue does, which an interrupt may leave locked; and urllib3 puts something in
+    on its way out.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: list[Any] = []
+
+    def put(self, item: Any, **_: Any) -> None:
+        if self.qsize() >= self._size:
+            raise queue.Full
+        self._kept.append(item)
+
+    def get(self, **_: Any) -> Any:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        return len(self._kept)
+
+
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     ConnectionCls = _Connection
+    QueueCls = _Place  # type: ignore[assignment]  # of which it needs these methods only
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
