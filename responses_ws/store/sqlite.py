@@ -50,8 +50,14 @@ TABLES = (
     " (key TEXT PRIMARY KEY, token TEXT NOT NULL, taken REAL NOT NULL, until REAL NOT NULL)",
 )
 LOAD = "SELECT version, data FROM responses_ws_conversations WHERE key = ?"
-ADD = "INSERT INTO responses_ws_conversations (data, version, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-CHANGE = "UPDATE responses_ws_conversations SET data = ?, version = ? WHERE key = ? AND version = ?"
+ADD = (
+    "INSERT INTO responses_ws_conversations (key, version, data) VALUES (:key, :new, :data)"
+    " ON CONFLICT DO NOTHING"
+)
+CHANGE = (
+    "UPDATE responses_ws_conversations SET version = :new, data = :data"
+    " WHERE key = :key AND version = :version"
+)
 DELETE = "DELETE FROM responses_ws_conversations WHERE key = ?"
 
 # A lease that begins far in the future is one from before the clock was set back.
@@ -96,9 +102,8 @@ class SQLiteStore:
         """Write it; see :meth:`Store.save`. It is on the disk when this returns."""
         check_key(key)
         text, new = to_text(data), next_version(version)
-        statement, fields = ADD, (text, new, key)
-        if version is not None:
-            statement, fields = CHANGE, (*fields, version)
+        statement = ADD if version is None else CHANGE
+        fields = {"key": key, "data": text, "new": new, "version": version}
         if not self._connected(lambda connection: connection.execute(statement, fields).rowcount):
             raise conflict(key, version)
         return new
