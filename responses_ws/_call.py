@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from responses_ws._core.events import Event
@@ -28,7 +28,7 @@ class Call(Request):
     :ivar last_event_at: when the reader last had an event for it, or when it was sent (monotonic seconds).
     :ivar terminal: its last event, as soon as the reader has it.
     :ivar on_drained: told of the last event in the reader's thread when the caller has left before; of None
-        when there was none.
+        when there was none. It is told of ``superseded`` too.
     :ivar cancelled: its caller wants no more. Like ``abandoned`` only ever set to True.
     """
 
@@ -56,7 +56,12 @@ class Call(Request):
         self.cancelled = False
         self.link: Link | None = None
         self.terminal: Event | None = None
-        self.on_drained: Callable[[Event | None], object] | None = None
+        self.on_drained: Callable[[Event | None, Collection[Event]], object] | None = None
+
+    @property
+    def superseded(self) -> Collection[Event]:
+        """The last events of the responses before the last one, where it was steered."""
+        return () if self.steering is None else self.steering.ended.values()
 
     @property
     def over(self) -> bool:
@@ -112,7 +117,7 @@ class Call(Request):
         """
         sent = self.delivery is not Delivery.NOT_SENT
         if sent and self.abandoned and self.on_drained is not None:
-            self.on_drained(terminal)
+            self.on_drained(terminal, self.superseded)
 
     def finish(self, cause: ResponsesWSError, delivery: Delivery) -> None:
         """Tell the caller that no more will come."""

@@ -371,7 +371,8 @@ class Recovery:
     def _settle(self, terminal: Event | None, *, rejected: bool = False) -> None:
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            ticket.settle(terminal, rejected=rejected)
+            superseded = self._source.superseded if isinstance(self._source, Call) else ()
+            ticket.settle(terminal, superseded, rejected=rejected)
 
 
 def _failure(found: Batch | End, source: Source) -> ResponsesWSError | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from responses_ws._call import Call
-from responses_ws._core.events import Event, terminal_status
+from responses_ws._core.events import Event, event_type, terminal_status
 from responses_ws._core.states import State
+from responses_ws._core.steering import STEER_EVENTS
+from responses_ws._core.tally import total
 from responses_ws._source import Source
 from responses_ws.errors import Delivery
 from responses_ws.messages import Usage
@@ -39,9 +41,12 @@ class Ticket:
     def __init__(self, told: Iterable[OnUsage]) -> None:
         self._open = list(told)
 
-    def settle(self, terminal: Event | None, *, rejected: bool = False) -> None:
+    def settle(
+        self, terminal: Event | None, superseded: Collection[Event] = (), *, rejected: bool = False
+    ) -> None:
         """The response has ended with this event, or without one: then nothing is known of its usage.
 
+        :param superseded: the last events of the responses before it, where it was steered.
         :param rejected: none was begun.
 
         What a function raises is logged: it is nobody's answer that fails.
@@ -52,7 +57,7 @@ class Ticket:
             except IndexError:
                 return
             try:
-                on_usage(*((REJECTED, None) if rejected else _read(terminal)))
+                on_usage(*((REJECTED, None) if rejected else _read(terminal, superseded)))
             except Exception:
                 logger.exception("on_usage failed")
 
@@ -129,10 +134,19 @@ def _settle(ticket: Ticket, source: Source) -> None:
     if source.cancelled and source.delivery is Delivery.NOT_SENT:
         ticket.void()
     else:
-        ticket.settle(source.terminal if isinstance(source, Call) else None)
+        ticket.settle(*((source.terminal, source.superseded) if isinstance(source, Call) else (None,)))
 
 
-def _read(terminal: Event | None) -> tuple[Usage, str | None]:
+def _read(terminal: Event | None, superseded: Collection[Event]) -> tuple[Usage, str | None]:
+    """The usage that the last events of a request tell, added up, and the id of its last response."""
+    ends: list[Event | None] = [*superseded]
+    if terminal is None or not event_type(terminal).startswith(STEER_EVENTS):
+        ends.append(terminal)  # and not the word that there will be no successor
+    told = [_told(end) for end in ends]
+    return total(usage for usage, _ in told), told[-1][1]
+
+
+def _told(terminal: Event | None) -> tuple[Usage, str | None]:
     """The usage that a last event tells, and the response's id. An ``error`` tells neither."""
     if terminal is None or terminal_status(terminal) == "error":
         return Usage(), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from chatting import add, calling, chat, meant, seen
+from sessions import Costs
 from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event, until
 from test_fork import Child
 
@@ -1121,6 +1123,60 @@ def test_the_input_of_a_steer_is_in_the_history_however_late_its_thread_goes_on(
             read.set()
             assert steering.result().state == "committed"
             assert ("user", "shorter") in said(talk)
+
+
+def with_usage(event: dict[str, Any], input_tokens: int, output_tokens: int) -> dict[str, Any]:
+    event["response"]["usage"] = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return event
+
+
+FIRST = with_usage(completed("resp_1"), 100, 50)
+SUCCESSOR = [created("resp_2"), with_usage(completed("resp_2"), 7, 3)]
+NO_SUCCESSOR = {
+    "type": "response.steer.failed",
+    "steer": {"id": None, "previous_response_id": "resp_1"},
+    "error": {"code": "successor_creation_failed", "message": "told to"},
+}
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ([send(*SUCCESSOR)], (Usage(input_tokens=107, output_tokens=53), "resp_2")),
+        ([send(NO_SUCCESSOR)], (Usage(input_tokens=100, output_tokens=50), "resp_1")),
+        ([eof()], (Usage(), None)),
+    ],
+    ids=["successor", "none", "lost"],
+)
+def test_the_answers_of_a_steered_response_are_counted_together(rest, told, left):
+    """They are one request; also when nobody reads its end."""
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("one", "msg_1")),
+            expect(type="response.steer"),
+            gate("go"),
+            send(FIRST),
+            *rest,
+        )
+        endpoint = Endpoint(f"{server.url}/responses", steering=True)
+        with chat(server, endpoint=endpoint, on_usage=costs, transport="websocket") as talk:
+            stream = talk.stream("hi")
+            pieces = stream.text
+            assert next(pieces) == "one"
+            stream.steer("shorter")
+            if left:
+                stream.close()
+            server.open("go")
+            if not left:
+                with contextlib.suppress(ConnectionLost):
+                    list(pieces)
+            costs.wait_for(lambda: bool(costs.told))
+            counts = talk.usage
+    assert costs.told == [told]
+    assert counts == told[0]
 
 
 # -- forks

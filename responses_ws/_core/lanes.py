@@ -271,7 +271,7 @@ class Lanes:
             if request.source is not None and kind not in OPENINGS:
                 request.source = None
                 self._admit()
-        if status is not None and (request.steering is None or request.steering.ends(status)):
+        if status is not None and (request.steering is None or request.steering.ends(status, event)):
             self._finish(lane, request)
         return request
 

@@ -6,7 +6,7 @@ request (the API's guide "Steering"). So its end is not the end of the turn whil
 
 from __future__ import annotations
 
-from responses_ws._core.events import Event, parse_error, response_error
+from responses_ws._core.events import Event, parse_error, response_error, response_id
 from responses_ws._core.fields import mapping, text
 from responses_ws.errors import Delivery, ResponseError
 from responses_ws.messages import Steer
@@ -23,12 +23,14 @@ class Steering:
     """The steers of one request, in the order of sending.
 
     :ivar held: whether the response has ended and its successor, or the end of the turn, is waited for.
+    :ivar ended: the last events of the responses that did not end the turn, by their ids, in order.
     """
 
-    __slots__ = ("_steers", "held")
+    __slots__ = ("_steers", "ended", "held")
 
     def __init__(self) -> None:
         self.held = False
+        self.ended: dict[str | None, Event] = {}
         self._steers: list[Steer] = []
 
     def add(self, steer: Steer) -> None:
@@ -39,9 +41,11 @@ class Steering:
         """Whether a successor may still come."""
         return any(steer.state in ON_ITS_WAY for steer in self._steers)
 
-    def ends(self, status: str) -> bool:
-        """A response of the turn has ended so; whether the turn ends with it."""
+    def ends(self, status: str, event: Event) -> bool:
+        """A response of the turn has ended so, with this event; whether the turn ends with it."""
         self.held = status in FOLLOWED and self.waits
+        if self.held:
+            self.ended[response_id(event)] = event
         return not self.held
 
     def begin(self) -> None:
