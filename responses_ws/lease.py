@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._channel import Channel
-from responses_ws._pool.roster import Waiter
+from responses_ws._pool.waiter import Waiter
 from responses_ws._transport.deadline import NEVER
 from responses_ws._verbs import Verbs
 from responses_ws.errors import ConnectionError, PoolClosed

@@ -409,6 +409,19 @@ def test_what_is_used_is_not_at_rest(service: Service) -> None:
     assert len(service.transports) == 2
 
 
+def test_a_connection_that_is_to_end_ends_with_its_last_lease(service: Service) -> None:
+    """Not only when somebody looks after it, which without pings nobody does."""
+    timeouts = Timeouts(ping_interval=None)
+    with pool_of(service, LANES, max_idle=None, timeouts=timeouts) as pool:
+        chat(pool).ask("first")
+        first, second = pool.lease(), pool.lease()
+        pool._desk.roster.retire_all()
+        first.close()
+        assert counts(pool) == (1, 1, 0)
+        second.close()
+        assert counts(pool) == (0, 0, 0)
+
+
 def test_a_lease_was_needed_until_it_is_over(service: Service) -> None:
     with pool_of(service, max_idle=3600, timeouts=TICKING) as pool:
         now = clock_of(pool)

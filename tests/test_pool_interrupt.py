@@ -264,6 +264,27 @@ def test_a_signal_handler_that_uses_the_pool() -> None:
     assert step > 200
 
 
+def test_a_signal_handler_that_keeps_a_lease() -> None:
+    """It may take what was about to be given. Each has one seat, and one of its own."""
+    step, place = 1, "the first"
+    while place:
+        service, kept = Service(), []
+        options = {"endpoint": ONE_BY_ONE, "client_class": service.connector, "max_connections": 4}
+        with ConnectionPool(KEY, **options) as pool:
+            at_step = AtStep(step, lambda: kept.append(pool.lease(timeout=5)))  # noqa: B023
+
+            def life() -> None:
+                with at_step.watching():  # noqa: B023
+                    kept.append(pool.lease(timeout=5))  # noqa: B023
+
+            Task(life).result()
+            place = at_step.place
+            assert len({id(lease._seat) for lease in kept}) == len(kept), place
+            assert pool.stats().taken == len(kept), place
+        step += 5
+    assert step > 100
+
+
 def test_a_signal_handler_that_closes_the_pool() -> None:
     """As servers do at SIGTERM."""
     step, place = 1, "the first"

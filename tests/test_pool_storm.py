@@ -20,7 +20,8 @@ from shell import KEY, Task, ask, until
 from test_fork import Child
 
 from responses_ws import Chat, ConnectionPool, Endpoint, PoolTimeout, ResponseCancelled
-from responses_ws._pool.roster import Roster, Waiter
+from responses_ws._pool.roster import Roster
+from responses_ws._pool.waiter import Waiter
 from responses_ws.testing import Model, ScriptedServer
 
 pytestmark = [

@@ -10,7 +10,8 @@ from responses_ws._connection import Connection
 from responses_ws._dialer import Dialer
 from responses_ws._nap import Nap
 from responses_ws._pool.member import Member, Seat, nobody
-from responses_ws._pool.roster import Roster, Rules, Waiter
+from responses_ws._pool.roster import Roster, Rules
+from responses_ws._pool.waiter import Waiter
 from responses_ws._process import watch
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue

@@ -12,7 +12,7 @@ from responses_ws._core.continuation import Place
 from responses_ws._core.request import encode_steer
 from responses_ws._line import Compose, Sent
 from responses_ws._pool.member import Seat
-from responses_ws._pool.roster import Waiter
+from responses_ws._pool.waiter import Waiter
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._transport.mailbox import WOKEN
 from responses_ws.errors import ConfigurationError, ConnectionError, Delivery

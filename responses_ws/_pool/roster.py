@@ -9,15 +9,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from responses_ws._connection import Connection
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._pool.member import Member, Occupant, Seat
-from responses_ws._transport.mailbox import READY, WOKEN, Mailbox, Mark
+from responses_ws._pool.waiter import Waiter
+from responses_ws._transport.mailbox import READY, WOKEN
 
-__all__ = ["Roster", "Rules", "Waiter"]
+__all__ = ["Roster", "Rules"]
 
 logger = logging.getLogger("responses_ws")
 
@@ -36,56 +37,6 @@ class Rules:
     max_waiting: int | None
     max_idle: float | None
     drain: float | None
-
-
-class Waiter:
-    """A caller who wants a seat.
-
-    :param occupant: whom the seat is for. The waiter lives in its caller's frame alone; so does its claim.
-    :param key: the conversation, which gets its last seat again if that is free.
-    :param home: that seat, if the caller knows it.
-    :param near: a connection to prefer.
-    :ivar seat: what it got.
-    :ivar reused: whether the connection of the seat was open before.
-    :ivar passed: how many who came later were served before.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "home",
-        "key",
-        "near",
-        "occupant",
-        "passed",
-        "queue",
-        "reused",
-        "seat",
-        "tenant",
-    )
-
-    def __init__(
-        self,
-        occupant: Occupant,
-        *,
-        key: Hashable | None,
-        tenant: str | None,
-        home: Seat | None = None,
-        near: Member | None = None,
-    ) -> None:
-        self.occupant = occupant
-        self.key = key
-        self.tenant = tenant
-        self.home = home
-        self.near = near
-        self.seat: Seat | None = None
-        self.reused = False
-        self.passed = 0
-        self.queue: Mailbox[Mark] = Mailbox()
-
-    @property
-    def waits(self) -> bool:
-        """Whether it wants a seat and has none."""
-        return self.seat is None and not self.occupant.over
 
 
 class Roster:
@@ -146,6 +97,7 @@ class Roster:
         with self.lock:
             seat.member.needed(self._clock())
             self.settle()
+        self._close_due([seat.member])
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter wants no seat any more."""
@@ -251,8 +203,10 @@ class Roster:
         if waiter.home is not None and waiter.home is not seat and waiter.home.belongs_to(waiter.key):
             waiter.home.forget()
         seat.reserve(waiter.key, self._clock())
-        # With nothing in between where an interrupt could leave the seat with one who does not know of it.
-        seat.occupant, waiter.seat = weakref.ref(waiter.occupant), seat
+        occupant = weakref.ref(waiter.occupant)
+        if waiter.seat is None:  # a signal handler that came in here has served it too
+            # With no call between, where an interrupt could leave the seat with one who is not told.
+            seat.occupant, waiter.seat = occupant, seat
         waiter.queue.put(READY)
         return True
 
