@@ -109,12 +109,20 @@ class HttpCall:
             except ResponsesWSError as error:
                 self._end_with(error)
                 continue
-            if batch is None or batch.events or batch.terminal:
+            if batch is None or batch.terminal:
+                return batch
+            if self._is_late():
+                return None
+            if batch.events:
                 return batch
             if deadline.expired and self._end is None:  # comments, as fast as they can be read
                 return None
         self.over = True
         return self._end
+
+    def _is_late(self) -> bool:
+        """Whether the time of the call is over and the response is not: events without end would hide it."""
+        return self._end is None and self._exchange.overdue
 
     def _read(self, deadline: Deadline) -> Batch | None:
         if not self._streamed:

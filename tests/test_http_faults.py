@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from over_http import ASK, BEGUN, event_stream, failure, transport
-from shell import KEY, SECONDS, Task, answer, completed
+from shell import KEY, SECONDS, Task, answer, completed, delta
 
 from responses_ws import (
     ConnectionLost,
@@ -246,6 +246,21 @@ def test_chunks_that_are_cut_in_their_heads_are_not_gathered_without_end(
     assert isinstance(error, PayloadTooLarge)
     assert error.size is not None
     assert error.size < 300_000
+
+
+def test_events_without_end_do_not_stop_the_clock_of_the_call(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come faster than they are read, and each is a sign of life."""
+    received = iter([event_stream(*BEGUN), *[event_stream(delta("x"))] * 1_000_000])
+    server.connection(expect(), raw(STREAM + b"\r\n"), expect_gone())
+    monkeypatch.setattr(Exchange, "read", lambda exchange, seconds: next(received))
+    with transport(server, timeouts=Timeouts(total=0.3)) as http_transport:
+        error = Task(failure, http_transport).result()
+    assert isinstance(error, ResponseTimeout)
+    assert (error.clock, error.delivery) == ("total", Delivery.STARTED)
+    assert error.partial is not None
+    assert str(error.partial.content).startswith("onex")
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -117,6 +117,11 @@ class Exchange:
         return self.wire.sent_at
 
     @property
+    def overdue(self) -> bool:
+        """Whether the time of the whole call is over."""
+        return self._deadline.expired
+
+    @property
     def request_id(self) -> str | None:
         """What the service calls this request."""
         return self.headers.get("x-request-id")
