@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from responses_ws._core.fields import mapping, mappings, text
@@ -50,9 +52,11 @@ class Toolbox:
         Raises :class:`ConfigurationError` naming a tool that is missing.
         """
         box = cls(given)
-        left = {_label(made): box._tool(made) for made in box.definitions}
+        left: dict[str, deque[AnyTool]] = {}
+        for made in box.definitions:  # several may have one label, such as searches in different files
+            left.setdefault(_label(made), deque()).append(box._tool(made))
         tools: list[AnyTool] = [_restored(mapping(entry), left) for entry in stored]
-        return cls([*tools, *left.values()])
+        return cls([*tools, *chain.from_iterable(left.values())])
 
     def _add(self, given: AnyTool) -> None:
         if isinstance(given, Mapping):
@@ -90,11 +94,10 @@ def _stored(definition: Mapping[str, Any], *, is_function: bool) -> dict[str, An
     return {"definition": copy.deepcopy(dict(definition)), "label": _label(definition)}
 
 
-def _restored(entry: Mapping[str, Any], left: dict[str, Any]) -> AnyTool:
-    label = str(entry.get("label"))
-    if label in left:
-        found: AnyTool = left.pop(label)
-        return found
+def _restored(entry: Mapping[str, Any], left: Mapping[str, deque[AnyTool]]) -> AnyTool:
+    given = left.get(str(entry.get("label")))
+    if given:
+        return given.popleft()
     if "definition" in entry:
         return mapping(entry["definition"])
     if function := text(entry.get("function")):

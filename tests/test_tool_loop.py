@@ -24,7 +24,7 @@ from responses_ws._tool_runner import Run
 from responses_ws._toolbox import Toolbox
 from responses_ws._transport.deadline import Deadline
 from responses_ws.testing import Model, ScriptedServer
-from responses_ws.tools import custom_tool, tool
+from responses_ws.tools import custom_tool, file_search, tool
 
 Item = dict[str, Any]
 
@@ -675,6 +675,21 @@ def test_what_is_no_list_of_tools_is_refused(tools):
     """A single definition in place of a list is an easy mistake."""
     with pytest.raises(ConfigurationError, match="tool"):
         Toolbox(tools)
+
+
+def test_tools_of_one_label_are_given_again_each_for_its_own():
+    """Two searches have one type and no name; the one must not stand for the other."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    given = [file_search(["vs_a"]), work, file_search(["vs_b"])]
+    box = Toolbox(given)
+    for again in (given, [work]):
+        assert Toolbox.from_list(box.to_list(), again).definitions == box.definitions
+    more = Toolbox.from_list(Toolbox(given[1:]).to_list(), [given[2], work, given[0]])
+    assert more.definitions == [work.definition, given[2], given[0]]
 
 
 def test_tools_are_stored_without_functions_and_credentials():
