@@ -513,6 +513,17 @@ def test_an_old_connection_that_cannot_be_replaced_still_serves(service: Service
     assert [len(request["input"]) for _, request in service.requests] == [1, 1, 1]
 
 
+def test_connections_of_a_great_age_that_nobody_comes_back_to_do_not_pile_up(service: Service) -> None:
+    """Of many tenants, each of whom comes once."""
+    with pool_of(service, max_connections=2, max_idle=None) as pool:
+        for _ in range(5):
+            for member in pool._desk.roster.members:
+                member.connection.postpone(0)
+            chat(pool, tenant=f"tenant {len(service.transports)}").ask("hi")
+            assert counts(pool)[0] <= 2
+    assert len(service.transports) == 5
+
+
 def test_connections_of_a_great_age_do_not_pile_up(service: Service) -> None:
     """With an age so short that every connection has reached it."""
     endpoint = Endpoint(ONE_BY_ONE.url, max_age=1e-6)
@@ -639,6 +650,23 @@ def test_tenants_share_no_connection(service: Service) -> None:
         }
         assert [len(numbers) for numbers in used.values()] == [1, 1, 1]
         assert len(set.union(*used.values())) == 3
+
+
+def test_a_key_is_not_asked_whether_it_is_a_conversation(service: Service) -> None:
+    """Which some would not survive."""
+
+    class Key:
+        name = "ada"
+
+        def __eq__(self, other: Any) -> bool:
+            return self.name == other.name
+
+        __hash__ = None  # type: ignore[assignment]
+
+    with pool_of(service, max_connections=1) as pool:
+        pool.lease(Key()).close()
+        assert chat(pool).ask("hi").content == "re hi"
+        pool.lease(Key()).close()
 
 
 def test_a_key_is_its_tenants_own(service: Service) -> None:

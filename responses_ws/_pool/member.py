@@ -72,8 +72,8 @@ class Seat:
         self.member.needed(now)
 
     def belongs_to(self, key: Hashable | None) -> bool:
-        """Whether the conversation was here last."""
-        return key is not None and self._key == key
+        """Whether the conversation was here last. A caller's key need not bear to be compared with others."""
+        return key is not None and type(self._key) is type(key) and self._key == key
 
     def forget(self) -> None:
         """The conversation has its last response elsewhere."""

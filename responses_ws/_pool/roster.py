@@ -328,10 +328,15 @@ class Roster:
         if member.busy():
             # It does not count any more: kept for what never ends, such connections would have no limit.
             return not self._stays(member) and self._is_deserted(member, now)
-        if member.aged and any(other.succeeds(member) for other in self.members):
+        if member.aged and (self._crowded or any(other.succeeds(member) for other in self.members)):
             return True
         max_idle = self._rules.max_idle
         return member.retiring or (max_idle is not None and now - member.idle_since >= max_idle)
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether more are open than may stay so, for some do not count any more."""
+        return sum(member.connection.ready for member in self.members) > self._rules.max_connections
 
     def _is_deserted(self, member: Member, now: float) -> bool:
         """Whether only responses run on it that were left, and these have had their time to end."""
