@@ -71,8 +71,12 @@ class Conversation:
 
     @property
     def items(self) -> list[Item]:
-        """The history and the answers that wait to be sent, copied."""
-        return copy.deepcopy([*self.ledger.items, *self._loop.unsent()])
+        """The history and the answers that wait to be sent, of one moment, copied."""
+        while True:
+            items = self.ledger.items
+            answers = self._loop.unsent()
+            if self.ledger.items is items:
+                return copy.deepcopy([*items, *answers])
 
     @property
     def waiting(self) -> bool:

@@ -207,6 +207,27 @@ def test_a_forked_process_does_not_make_the_calls_of_its_parent(server, work):
     assert all("may have had effects" in output for output in interrupted)
 
 
+def test_the_items_are_of_one_moment(server, work):
+    """Another thread comes to the end between the look at the history and the one at what waits."""
+    work.finish()
+    with chat(server, tools=[work.tool], retry=Retry(max_retries=0)) as talk:
+        talk.step("go")
+        server.model.fail_next(when="created")
+        with pytest.raises(ServerError):
+            talk.run_tools()
+        loop = talk._conversation._loop
+        unsent = loop.unsent
+
+        def late() -> list[dict[str, Any]]:
+            loop.unsent = unsent
+            Task(talk.run_tools).result()
+            return unsent()
+
+        before = talk.items
+        loop.unsent = late
+        assert talk.items in (before, talk.items)
+
+
 def test_a_copy_after_a_failure_has_the_outputs(server, work, copy):
     """They are kept until a completed response has them."""
     work.finish()
