@@ -52,6 +52,7 @@ from responses_ws.testing import (
     eof,
     expect,
     expect_gone,
+    expect_request,
     gate,
     hang,
     mark,
@@ -439,6 +440,27 @@ def test_an_old_connection_is_not_used_again(server: ScriptedServer) -> None:
         http_transport.create_response(**ASK)
         http_transport.create_response(**ASK)
     assert len(server.connections) == 2
+
+
+def test_a_connection_that_grew_old_beneath_another_is_closed(server: ScriptedServer) -> None:
+    """The one on top is taken first, and what the server has closed below it would be held for ever."""
+    asked = expect_request("GET", "/resp_1")
+    found = respond(200, {"Content-Type": "application/json"}, completed("resp_1")["response"])
+    server.connection(asked, mark("first"), gate("first"), found, expect_gone())
+    server.connection(asked, mark("second"), gate("second"), found, asked, found, expect_gone())
+    with transport(server) as http_transport:
+        waiting = []
+        for name in ("first", "second"):
+            waiting.append(Task(http_transport.retrieve, "resp_1"))
+            server.wait_for(name)
+        for name, task in zip(("first", "second"), waiting, strict=True):
+            server.open(name)
+            task.result()
+        old, _ = http_transport._line._client._idle  # type: ignore[union-attr]
+        old._usable_until = 0.0
+        http_transport.retrieve("resp_1")
+        assert server.connections[0].gone.wait(SECONDS)
+        assert not server.connections[1].gone.is_set()
 
 
 def test_a_body_without_an_end_costs_the_connection(

@@ -49,8 +49,11 @@ class HttpClient:
         return Line(url)
 
     def keep(self, line: Line) -> None:
-        """A connection is at rest again."""
+        """A connection is at rest again. Those that rest too long are closed: the last one is used first."""
         self._idle.append(line)
+        with contextlib.suppress(IndexError):  # another thread may take them meanwhile
+            while not self._idle[0].fresh:
+                self._idle.popleft().close()
 
     def prepared(self, target: Target) -> Target:
         """The target with its TLS context, which is kept: reading the authorities takes milliseconds."""
