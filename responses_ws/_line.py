@@ -92,6 +92,9 @@ class Line:
     :ivar reused: whether the connection of the last request had been open before it.
     """
 
+    _numbers = itertools.count(1)
+    """Of the connections of all lines: a history that is taken elsewhere finds no place of its own there."""
+
     def __init__(
         self,
         settings: Settings,
@@ -104,7 +107,6 @@ class Line:
         self._nap = Nap(monotonic, wall)
         self._connector = connector
         self._dialer = Dialer(settings, connector)
-        self._numbers = itertools.count(1)
         self._number = next(self._numbers)
         self._connection = self._dialer.new_connection()
         self._live: tuple[Connection, ...] = (self._connection,)

@@ -1182,6 +1182,16 @@ def test_the_answers_of_a_steered_response_are_counted_together(rest, told, left
 # -- forks
 
 
+def test_a_fork_does_not_look_for_the_last_response_on_its_own_connection(server):
+    """It was not stored, and is alive on the first one. The fork's first answer is left."""
+    with chat(server, store=False, retry=Retry(max_retries=0)) as talk:
+        talk.ask("one")
+        with talk.fork() as other:
+            with other.stream("two") as stream:
+                next(iter(stream))
+            assert other.ask("three").content == "You said: three. Before that: one."
+
+
 def test_a_fork_goes_its_own_way(server, model):
     """From the same history, on a connection of its own."""
     with chat(server) as talk:
