@@ -85,6 +85,7 @@ class EventStreamParser:
             self._begun = io.BytesIO()
         if self._first_line:
             self._first_line = False
+            self._check(len(line))  # with its mark, as a piece of it is
             line = line.removeprefix(BOM)
         return line
 

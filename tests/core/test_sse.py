@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from responses_ws._core.parser import parse
@@ -157,6 +157,7 @@ def test_any_cut_gives_what_the_standard_says(stream: bytes, places: list[int]) 
 
 
 @given(STREAMS, PLACES, st.integers(1, 30))
+@example(BOM + b"data: 1\n", [9], 7)
 def test_any_cut_meets_the_limit_at_the_same_event(stream: bytes, places: list[int], limit: int) -> None:
     """What came before it is returned; afterwards nothing is."""
     whole, pieces = EventStreamParser(limit), EventStreamParser(limit)
