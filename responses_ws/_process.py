@@ -42,10 +42,10 @@ def watch(connection: Forgettable) -> None:
     The hooks are set at the first use and not at import: a process that never connects has none.
     """
     if not _hooks:
-        _hooks.append("set")
         atexit.register(_before_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork_in_child)
+        _hooks.append("set")  # last: to be set twice does no harm, to be taken as set by an interrupt does
     _living.add(connection)
 
 

@@ -36,10 +36,11 @@ class Ticket:
     :param told: the functions that are told.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_open", "_pid")
 
     def __init__(self, told: Iterable[OnUsage]) -> None:
         self._open = list(told)
+        self._pid = os.getpid()
 
     def settle(
         self, terminal: Event | None, superseded: Collection[Event] = (), *, rejected: bool = False
@@ -51,6 +52,8 @@ class Ticket:
 
         What a function raises is logged: it is nobody's answer that fails.
         """
+        if self._pid != os.getpid():  # a forked child: the parent tells of its own
+            self.void()
         while True:
             try:
                 on_usage = self._open.pop()

@@ -12,6 +12,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from responses_ws import (
     WebSocket,
     _process,
 )
+from responses_ws.store import sqlite
 from responses_ws.testing import (
     ScriptedServer,
     Step,
@@ -415,6 +417,32 @@ def test_while_another_thread_holds_a_lock(server, which):
             holder.result()
         server.open("rest")
         assert list(pieces) == ["two"]
+
+
+class Held:
+    def forget(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(
+    "watch", [partial(_process.watch, Held()), sqlite._Forks().watch], ids=["connections", "stores"]
+)
+def test_an_interrupt_while_hooks_are_set_leaves_them_to_the_next(monkeypatch, watch):
+    registered = []
+
+    def register(**hooks: Any) -> None:
+        registered.append(hooks)
+        if len(registered) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_process, "_hooks", [])
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    monkeypatch.setattr(os, "register_at_fork", register)
+    with pytest.raises(KeyboardInterrupt):
+        watch()
+    watch()
+    watch()
+    assert len(registered) == 2
 
 
 def test_a_fork_without_hooks_is_noticed(server, monkeypatch):

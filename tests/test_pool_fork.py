@@ -15,7 +15,7 @@ from pooling import counts
 from shell import KEY, Task, ask, until
 from test_fork import Child
 
-from responses_ws import Chat, ConnectionPool, Endpoint, PoolClosed, Session
+from responses_ws import Chat, ConnectionLost, ConnectionPool, Endpoint, PoolClosed, Session
 from responses_ws.testing import Model, ScriptedServer
 
 pytestmark = [
@@ -157,6 +157,25 @@ def test_a_lease_is_its_process_own(server: ScriptedServer) -> None:
 
 def ask_list(lease: Any, text: str) -> str:
     return ask(lease, [{"type": "message", "role": "user", "content": text}])
+
+
+def test_a_child_tells_nothing_of_what_its_parent_asked(server: ScriptedServer) -> None:
+    """A response that runs during the fork is told by the parent, with what it cost."""
+    told: list[str | None] = []
+    with pool_of(server) as pool:
+        session = Session(pool=pool, transport="websocket", on_usage=lambda usage, name: told.append(name))
+        stream = session.stream({**MODEL, "input": [{"role": "user", "content": "one"}]})
+
+        def in_child() -> Any:
+            with contextlib.suppress(ConnectionLost):
+                stream.run()
+            session.close()
+            return told
+
+        assert Child(in_child).result() == []
+        assert stream.message.content == "re one"
+        assert told == [stream.message.response_id]
+        session.close()
 
 
 def test_a_session_that_the_child_closes(server: ScriptedServer) -> None:

@@ -219,10 +219,10 @@ class _Forks:
     def watch(self) -> None:
         """From the first store on."""
         if not self._watched and hasattr(os, "register_at_fork"):
-            self._watched = True
             os.register_at_fork(
                 before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
             )
+            self._watched = True  # last, as in responses_ws._process
 
     def _before(self) -> None:
         self.lock.acquire()
