@@ -478,14 +478,12 @@ def before(service: Service, act: Any) -> Any:
 
 def test_an_old_connection_ends_what_runs_on_it(service: Service) -> None:
     """And is closed with the last response, at once."""
-    endpoint = Endpoint(LANES.url, max_age=0.1, max_in_flight=16, max_lanes=32)
-    with pool_of(service, endpoint, max_connections=1) as pool:
+    with pool_of(service, LANES, max_connections=1) as pool:
         chat(pool).ask("first")
         service.hold("slow", "slower")
         tasks = [Task(chat(pool).ask, text) for text in ("slow", "slower")]
         service.wait_for("slow", "slower")
-        link = pool._desk.roster.members[0].connection.link
-        until(lambda: link is not None and link.old)
+        pool._desk.roster.members[0].connection.postpone(0)
         assert chat(pool).ask("new").content == "re new"
         assert counts(pool) == (2, 2, 0)
         service.let_go("slow")
