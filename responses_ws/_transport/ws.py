@@ -65,10 +65,10 @@ class SocketTransport:
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
         self._wait = _waiting(sock)
-        # What one read brings at most. A full one leaves more behind, most of the time: the next one tries
-        # before it asks.
+        # What one read brings at most. A full one leaves more behind, most of the time, and TLS that had to
+        # write may have taken what ``poll`` would show: then the next one tries before it waits.
         self._read_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
-        self._full_read = False
+        self._try_first = False
         # Re-entrant, for a finalizer that aborts this connection may run in a thread that is inside it.
         self._guard = threading.RLock()
         # One message at a time; held over all its fragments.
@@ -121,7 +121,7 @@ class SocketTransport:
         if self._begun:
             begun, self._begun = self._begun, b""
             return self._parser.feed(begun)
-        if self._full_read or (self._tls is not None and self._pending()):
+        if self._try_first or (self._tls is not None and self._pending()):
             messages = self._try_read()
             if messages is not None:
                 return messages
@@ -138,7 +138,7 @@ class SocketTransport:
 
     def _try_read(self) -> list[Payload] | None:
         """Read without waiting; None when there is nothing. Raises :class:`ConnectionLost` at the end."""
-        self._full_read = False
+        self._try_first = False
         data = b""
         room = self._parser.room(self._read_bytes)
         try:
@@ -150,6 +150,7 @@ class SocketTransport:
                     count = self._sock.recv_into(room)
         except ssl.SSLWantWriteError:
             _poll(self._sock, write=True, timeout=RENEGOTIATION_SECONDS)
+            self._try_first = True
             return None
         except NOT_NOW:
             return None
@@ -157,7 +158,7 @@ class SocketTransport:
             raise self._broken(error) from error
         if not count or self._aborted:
             raise self._broken(None)
-        self._full_read = count >= self._read_bytes
+        self._try_first = count >= self._read_bytes
         if room is None:
             return self._parser.feed(data)
         room.release()

@@ -314,6 +314,17 @@ def test_a_read_that_wants_to_write_does_not_turn(renegotiating):
         assert peer.transport.receive(SECONDS) == [b"waiting"]
 
 
+def test_a_read_that_wanted_to_write_is_tried_again(renegotiating, monkeypatch):
+    """What OpenSSL has taken from the socket meanwhile, waiting for bytes would not show."""
+    with TLSPeer(renegotiating) as peer:
+        peer.sock.sendall(b"x")
+        renegotiating.wants = "write"
+        assert peer.transport.receive(SECONDS) is None
+        assert socket.socket.recv(peer.transport._sock, 1000)
+        monkeypatch.setattr(renegotiating, "recv", lambda *_: frame(b"taken"))
+        assert peer.transport.receive(SECONDS) == [b"taken"]
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_both_versions_of_tls_carry_both_directions(server, version):
     """TLS 1.2 and 1.3: a message there and one back."""
