@@ -183,8 +183,9 @@ class ChatStream:
         """
         if self._message is not None:
             return
-        self._left_by = self._left_by or threading.current_thread()
+        # First: another thread that sees that it was left asks how far this had come.
         self._left = self._left or self._turn.response
+        self._left_by = self._left_by or threading.current_thread()
         self._turn.cancel()
         if self._inside.locked():
             return  # the thread that is inside notices

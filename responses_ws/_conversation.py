@@ -157,12 +157,16 @@ class Conversation:
     def _take(self, turn: Turn) -> None:
         """Begin a turn, which the caller ends in any case: an interrupt may come when it has begun."""
         self._check_process()
+        self._check_open()
         with self._lock:
             running = self._turn()
             if running is not None and not running.over:
                 raise ConcurrencyError("the chat is in use: one thread at a time, and one stream")
             self._turn = weakref.ref(turn)
-        if self.closed:  # asked last: who closes it from now on finds the turn
+        self._check_open()  # once more: who closes it from now on finds the turn
+
+    def _check_open(self) -> None:
+        if self.closed:
             raise ConnectionError("the chat is closed")
 
     def _start(

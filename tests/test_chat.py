@@ -38,6 +38,7 @@ from responses_ws import (
     ToolRoundsExceeded,
     Usage,
 )
+from responses_ws._chat_stream import ChatStream
 from responses_ws._core.retry import Retry
 from responses_ws._core.tally import total
 from responses_ws._line import Line
@@ -651,6 +652,26 @@ def test_a_cancelled_answer_says_how_far_it_had_come(by, whole):
     assert caught.value.response_id == caught.value.partial.response_id
 
 
+def test_a_thread_that_comes_in_while_another_cancels_is_told_how_far_it_had_come(server):
+    """Whoever sees that it was left has all there is to say of it."""
+    errors = []
+
+    class Left(ChatStream):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "_left_by" and threading.current_thread() is threading.main_thread():
+                errors.append(Task(next, chunks).error())
+
+    with chat(server) as talk:
+        stream = talk.stream("hi")
+        chunks = iter(stream)
+        next(chunks)
+        stream.__class__ = Left
+        stream.cancel()
+    assert isinstance(errors[0], ResponseCancelled)
+    assert errors[0].delivery is Delivery.STARTED
+
+
 def test_a_hook_that_reads_the_stream_that_waits_for_it_is_told(server):
     """It would wait for itself."""
 
@@ -734,6 +755,16 @@ def test_a_chat_that_is_closed_while_it_begins_asks_nothing(server):
         with pytest.raises(ConnectionError, match="the chat is closed"):
             talk.ask("hi")
     assert server.requests == []
+
+
+def test_a_closed_chat_says_so_also_when_its_stream_was_not_read_to_the_end(server):
+    """Its thread has not come out yet, and nobody else will get in any more."""
+    talk = chat(server)
+    stream = talk.stream("hi")
+    talk.close()
+    with pytest.raises(ConnectionError, match="the chat is closed"):
+        talk.ask("again")
+    stream.close()
 
 
 def test_cancelling_nothing_is_no_mistake(server):
