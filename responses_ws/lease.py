@@ -70,6 +70,7 @@ class Lease(Verbs):
         if stream is not None:
             stream.close()
         if self._seat is not None:
+            self._desk.check_process()  # a child must not end its parent's connection
             self._desk.roster.left(self._seat)
 
     def __enter__(self) -> Lease:

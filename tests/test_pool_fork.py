@@ -229,6 +229,21 @@ def test_a_fork_without_hooks(server: ScriptedServer, monkeypatch: pytest.Monkey
         assert heard(server, 1) == []
 
 
+def test_a_lease_that_is_given_back_after_a_fork_without_hooks(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that would end with it is the parent's."""
+    with pool_of(server) as pool:
+        monkeypatch.setattr("responses_ws._pool.desk.watch", lambda _: None)
+        monkeypatch.setattr("responses_ws._linked.watch", lambda _: None)
+        lease = pool.lease()
+        pool._desk.roster.retire_all()
+        Child(lease.close).result()
+        assert ask_list(lease, "parent") == "re parent"
+        assert heard(server, 1) == []
+        lease.close()
+
+
 def test_a_process_that_shares_no_memory_makes_its_own(server: ScriptedServer) -> None:
     """What ``spawn`` and ``forkserver`` send to a process refuses to go."""
     with pool_of(server) as pool, pytest.raises(TypeError, match="cannot be pickled: it holds a key"):
