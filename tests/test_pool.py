@@ -246,6 +246,19 @@ def test_a_key_that_can_be_weakly_referenced_is_a_name_too(service: Service) -> 
         assert len(set(service.seats("one", "two", "three"))) == 1
 
 
+def test_an_equal_key_of_a_derived_type_is_the_same_key(service: Service) -> None:
+    """Frameworks mark texts with types of their own."""
+
+    class Marked(str):
+        __slots__ = ()
+
+    with pool_of(service, max_connections=2) as pool:
+        for turn, key in (("one", "ada"), ("two", Marked("ada")), ("three", "ada")):
+            with pool.lease(key) as lease, pool.lease():
+                ask(lease, turn)
+        assert len(set(service.seats("one", "two", "three"))) == 1
+
+
 def test_the_same_key_at_the_same_time(service: Service) -> None:
     """The second one gets another seat, and does not wait."""
     with pool_of(service) as pool, pool.lease("a") as first, pool.lease("a") as second:

@@ -73,7 +73,9 @@ class Seat:
 
     def belongs_to(self, key: Hashable | None) -> bool:
         """Whether the conversation was here last. A caller's key need not bear to be compared with others."""
-        return key is not None and type(self._key) is type(key) and self._key == key
+        known = self._key
+        alike = isinstance(key, type(known)) or isinstance(known, type(key))
+        return key is not None and alike and known == key
 
     def forget(self) -> None:
         """The conversation has its last response elsewhere."""
