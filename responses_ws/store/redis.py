@@ -187,6 +187,7 @@ class RedisStore:
         with _translated(key):
             answer = self._redis.eval(script, 1, place, question, *args)
         if not isinstance(answer, list) or answer[:1] not in ([question], [question.encode()]):
+            _connect_anew(self._redis)
             raise StoreError(f"the Redis gave another answer than that for {key!r}")
         return answer[1:]
 
@@ -222,6 +223,19 @@ def _checked(client: object) -> object:
                 f"server must be a URL or a client of redis-py, not {type(client).__name__}"
             )
     return client
+
+
+def _connect_anew(client: Any) -> None:
+    """Give up the connections at rest: one of them is an answer behind, and so is all that is asked on it.
+
+    redis-py looks for that itself where its pools know no ``inuse_connections``, and does not where they do.
+    """
+    nodes = client.get_nodes() if hasattr(client, "get_nodes") else ()
+    for one in [node.redis_connection for node in nodes] or [client]:
+        if getattr(one, "connection", None) is not None:
+            one.connection.disconnect()
+        with contextlib.suppress(AttributeError, TypeError):
+            one.connection_pool.disconnect(inuse_connections=False)
 
 
 def _milliseconds(seconds: float) -> int:
