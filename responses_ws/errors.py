@@ -138,8 +138,15 @@ def _rebuild(cls: type[ResponsesWSError], fields: dict[str, Any]) -> ResponsesWS
 
 
 def with_context(error: ResponsesWSError, **fields: Any) -> ResponsesWSError:
-    """A fresh copy with other fields, for one of several who get the same bad news; the cause is kept."""
-    fresh = _rebuild(type(error), error.__dict__ | fields)
+    """A fresh copy with other fields, for one of several who get the same bad news; the cause is kept.
+
+    What one of them adds to its headers or notes is nobody else's.
+    """
+    own = {
+        name: value.copy() if isinstance(value, (dict, list)) else value
+        for name, value in vars(error).items()
+    }
+    fresh = _rebuild(type(error), own | fields)
     fresh.__cause__ = error.__cause__
     return fresh
 

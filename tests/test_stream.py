@@ -38,6 +38,7 @@ from responses_ws import (
     Message,
     PayloadTooLarge,
     ResponseCancelled,
+    ResponseError,
     ResponseStream,
     ResponseTimeout,
     ServerError,
@@ -252,6 +253,19 @@ def test_an_error_stays_the_error(
     stream.close()
     stream.cancel()
     assert not ws.in_flight
+
+
+def test_what_is_added_to_an_error_stays_with_that_error(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """The next one who is told of it gets what the service said."""
+    stream = begin(ws)
+    connector.transports[0].deliver({**error_event(), "headers": {"x-a": "1"}})
+    with pytest.raises(ResponseError) as first:
+        list(stream)
+    told = dict(first.value.headers)
+    first.value.headers["x-b"] = "2"
+    with pytest.raises(ResponseError) as again:
+        list(stream)
+    assert again.value.headers == told
 
 
 def test_events_before_an_error_are_seen(ws: WebSocket, connector: ScriptedConnector) -> None:
