@@ -781,8 +781,6 @@ class Redis6:
             " holding the wrong kind of value"
         )
 
-    delete = eval
-
 
 def test_a_key_that_holds_something_else_in_an_older_redis():
     with pytest.raises(ConfigurationError, match="conversation 'ada' is damaged"):
@@ -793,7 +791,7 @@ class Twice:
     """A client that asks every script again, as redis-py does when an answer was lost."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.delete, self._eval = client.delete, client.eval
+        self._eval = client.eval
 
     def eval(self, *args: Any) -> Any:
         self._eval(*args)
@@ -823,6 +821,7 @@ def interrupted(*_: Any, **__: Any) -> None:
         lambda store, version: store.save("bob", {"by": "bob"}, version),
         lambda store, version: store.take("bob", "token", 1.0),
         lambda store, version: store.give_back("bob", "token"),
+        lambda store, version: store.delete("bob"),
     ],
 )
 def test_an_answer_that_an_interrupt_has_left_is_nobody_elses(redis_server, client, monkeypatch, decode, use):

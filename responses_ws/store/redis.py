@@ -61,6 +61,10 @@ end
 return {ARGV[1], 1}
 """
 
+DELETE = """
+return {ARGV[1], redis.call('del', KEYS[1])}
+"""
+
 TAKE = """
 local token = redis.call('get', KEYS[1])
 if token and token ~= ARGV[2] then
@@ -125,8 +129,7 @@ class RedisStore:
 
     def delete(self, key: str) -> None:
         """Forget it; see :meth:`Store.delete`."""
-        with _translated(key):
-            self._redis.delete(self._chat(key))
+        self._asked(DELETE, key, self._chat(key))
 
     def lock(
         self, key: str, *, seconds: float = LEASE_SECONDS, timeout: float | None = WAIT_SECONDS
@@ -217,11 +220,8 @@ def _client_for(url: Secret) -> redis.Redis:
 
 
 def _checked(client: object) -> object:
-    for method in ("eval", "delete"):
-        if not callable(getattr(client, method, None)):
-            raise ConfigurationError(
-                f"server must be a URL or a client of redis-py, not {type(client).__name__}"
-            )
+    if not callable(getattr(client, "eval", None)):
+        raise ConfigurationError(f"server must be a URL or a client of redis-py, not {type(client).__name__}")
     return client
 
 
