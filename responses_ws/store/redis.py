@@ -85,6 +85,8 @@ return {ARGV[1], redis.call('del', KEYS[1])}
 class RedisStore:
     """A :class:`Store` in a Redis. Wants the extra ``redis``; Redis 6 or later, or what speaks like it.
 
+    Everything is asked by a script, so its user there must be allowed EVAL.
+
     Safe over threads, processes, forks and machines. Nothing is connected before the first use.
 
     :param server: a URL (``redis://``, ``rediss://`` or ``unix://``), or a client of redis-py, which stays
