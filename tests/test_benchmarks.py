@@ -6,6 +6,8 @@ Nothing here asserts a time. The modules of ``benchmarks`` are scripts beside ea
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import bars  # noqa: E402
 import burst  # noqa: E402
 import figures  # noqa: E402
+import harness  # noqa: E402
 import idle  # noqa: E402
 import large  # noqa: E402
 import latency  # noqa: E402
@@ -270,6 +273,34 @@ def test_every_round_has_each_client_once(server):
     measure = replace(MEASURE, tasks=lambda _server, _size: tasks, rounds=2)
     samples = measured(measure, server, Size(quick=True), rounds=3)
     assert samples == {"one": {"a": {"cpu": [5.0, 5.0]}, "b": {"cpu": [7.0, 7.0]}}}
+
+
+def test_a_client_that_hangs_costs_its_own_row(server, monkeypatch, capsys):
+    """It is asked once, has no figures, of the rounds before neither, and the others go on."""
+    asked: list[str] = []
+
+    def isolated(run):
+        asked.append(run.keywords["client"])
+        if asked == ["a", "b", "a", "b"]:
+            raise multiprocessing.TimeoutError
+        return run()
+
+    monkeypatch.setattr(harness, "isolated", isolated)
+    tasks = [Task("one", name, partial(costing, client=name)) for name in ("a", "b")]
+    samples = measured(replace(MEASURE, tasks=lambda *_: tasks), server, Size(), rounds=3)
+    assert samples == {"one": {"a": {"cpu": [1.0, 1.0, 1.0]}}}
+    assert asked == ["a", "b", "a", "b", "a"]
+    assert "b did not end" in capsys.readouterr().err
+
+
+def costing(client: str) -> dict[str, float]:
+    return {"cpu": 1.0} if client else {}
+
+
+def test_what_does_not_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(harness, "PATIENCE", 0.5)
+    with pytest.raises(multiprocessing.TimeoutError):
+        harness.isolated(signal.pause)
 
 
 @pytest.mark.parametrize("client", OWN)
