@@ -122,9 +122,13 @@ def serve_in_time(wire: Wire, request: bytes) -> None:
     for ordinal in itertools.count():
         for moment, encoded in schedule(request, ordinal):
             heapq.heappush(due, (moment, next(numbers), encoded))
-        while due and not wire.readable(due[0][0] - time.monotonic()):
-            wire.send(heapq.heappop(due)[2])
-        request = wire.message()
+        another: bytes | None = None
+        while another is None:
+            if due and not wire.readable(due[0][0] - time.monotonic()):
+                wire.send(heapq.heappop(due)[2])
+            else:
+                another = wire.message_or_control()
+        request = another
 
 
 def schedule(request: bytes, ordinal: int) -> Iterator[tuple[float, bytes]]:

@@ -60,15 +60,23 @@ class Wire:
 
     def message(self) -> bytes:
         """The end of the next text message; control frames before and inside it are answered."""
+        while (message := self.message_or_control()) is None:
+            pass
+        return message
+
+    def message_or_control(self) -> bytes | None:
+        """The same, or None once a control frame before it was answered: a message may be long in coming."""
         frames: list[tuple[bytes, bytearray]] = []
         final = False
         while not final:
             final, opcode, mask, payload = self._frame()
             if opcode in (CONTINUATION, TEXT):
                 frames.append((mask, payload))
-            else:
-                self._answer(opcode, unmask(payload, mask))
-                final = False
+                continue
+            self._answer(opcode, unmask(payload, mask))
+            if not frames:
+                return None
+            final = False
         tail = b""
         while frames and len(tail) < TAIL:
             mask, payload = frames.pop()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from docutils.core import publish_doctree
+from websockets.sync.client import connect
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -301,6 +302,17 @@ def test_what_does_not_end_is_given_up(monkeypatch):
     monkeypatch.setattr(harness, "PATIENCE", 0.5)
     with pytest.raises(multiprocessing.TimeoutError):
         harness.isolated(signal.pause)
+
+
+def test_a_ping_holds_up_no_answer_of_the_server(server):
+    """A client may ping while all of its lanes wait: then no further request comes before an answer."""
+    request = {"type": "response.create", "stream_id": "a", "metadata": Turn(events=1, delay=300).metadata}
+    with connect(f"{server.url('ws')}/responses", proxy=None) as ws:
+        ws.send(json.dumps(request))
+        pong = ws.ping()
+        while json.loads(ws.recv(timeout=10))["type"] != "response.completed":
+            pass
+        assert pong.wait(10)
 
 
 @pytest.mark.parametrize("client", OWN)
