@@ -307,7 +307,7 @@ def test_what_does_not_end_is_given_up(monkeypatch):
 def test_a_ping_holds_up_no_answer_of_the_server(server):
     """A client may ping while all of its lanes wait: then no further request comes before an answer."""
     request = {"type": "response.create", "stream_id": "a", "metadata": Turn(events=1, delay=300).metadata}
-    with connect(f"{server.url('ws')}/responses", proxy=None) as ws:
+    with connect(f"{server.url('ws')}/responses") as ws:
         ws.send(json.dumps(request))
         pong = ws.ping()
         while json.loads(ws.recv(timeout=10))["type"] != "response.completed":
