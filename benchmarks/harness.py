@@ -19,8 +19,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 SPAWN = multiprocessing.get_context("spawn")
 HOST = "127.0.0.1"
-PATIENCE = 300
-"""Seconds after which what does not end is given up."""
+PATIENCE = 600
+"""Seconds after which what does not end is an error."""
 
 Samples: TypeAlias = dict[str, dict[str, dict[str, list[float]]]]
 """Setting, client, column: the figures of all rounds, in order."""
@@ -146,27 +146,16 @@ class Progress:
 
 
 def measured(measure: Measure, where: Server, size: Size, rounds: int) -> Samples:
-    """All rounds of a measure: in each, every client once in every setting.
-
-    A client that hangs costs its own row and not the run: it has no figures in that setting, and no bar of
-    it is met.
-    """
+    """All rounds of a measure: in each, every client once in every setting."""
     rounds = min(rounds, measure.rounds or rounds)
-    tasks = list(measure.tasks(where, size))
+    tasks = measure.tasks(where, size)
     samples: Samples = {}
     progress = Progress(measure.name, rounds)
     for number in range(1, rounds + 1):
-        for task in tasks.copy():
+        for task in tasks:
             progress.show(number, task)
-            clients = samples.setdefault(task.setting, {})
-            try:
-                figures = isolated(task.run)
-            except multiprocessing.TimeoutError:
-                print(f"{measure.name}: {task.client} did not end: {task.setting}", file=sys.stderr)
-                tasks.remove(task)
-                clients.pop(task.client, None)
-                continue
-            for column, value in figures.items():
-                clients.setdefault(task.client, {}).setdefault(column, []).append(value)
+            columns = samples.setdefault(task.setting, {}).setdefault(task.client, {})
+            for column, value in isolated(task.run).items():
+                columns.setdefault(column, []).append(value)
     progress.end()
     return samples

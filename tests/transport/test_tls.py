@@ -314,6 +314,17 @@ def test_a_read_that_wants_to_write_does_not_turn(renegotiating):
         assert peer.transport.receive(SECONDS) == [b"waiting"]
 
 
+def test_a_wait_for_nothing_reads_nothing(renegotiating):
+    """Of a connection at rest an error of OpenSSL at each ping would be most of the cost."""
+    with TLSPeer(renegotiating) as peer:
+        assert peer.transport.receive(0) is None  # the session tickets of TLS 1.3
+        renegotiating.tries = 0
+        assert peer.transport.receive(0) is None
+        assert renegotiating.tries == 0
+        peer.sock.sendall(peer.records(frame(b"something")))
+        assert peer.transport.receive(SECONDS) == [b"something"]
+
+
 def test_a_read_that_wanted_to_write_is_tried_again(renegotiating, monkeypatch):
     """What OpenSSL has taken from the socket meanwhile, waiting for bytes would not show."""
     with TLSPeer(renegotiating) as peer:
