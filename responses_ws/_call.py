@@ -124,8 +124,13 @@ class Call(Request):
         self.queue.put(End(cause, delivery))
 
     def orphan(self, cause: ResponsesWSError) -> None:
-        """In a forked child: nothing will feed the queue, and what lies in it is the parent's."""
-        self.queue = Mailbox()
+        """In a forked child: nothing will feed the queue.
+
+        What lies in it is the parent's, but for the rest of an answer that is over. Its end, if it is not
+        there, was in the hands of a thread of the parent.
+        """
+        if self.state is not DONE:
+            self.queue = Mailbox()
         self.finish(cause, self.delivery)
 
 

@@ -79,6 +79,7 @@ class Connection(Routed):
         connection takes no further name, and :class:`ResponseCancelled` when the call is cancelled meanwhile.
         """
         with self.lock:
+            self.known.add(call)
             self.lanes.open(call)
             self.calls += 1
             call.number = self.calls

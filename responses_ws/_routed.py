@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import cast
 
@@ -39,6 +40,7 @@ class Routed(Linked):
     :param endpoint: what the service can do.
     :param max_buffered_bytes: received for one response and not taken; None means no limit.
     :param named: whether the service is known to name the lanes of its events; None when it is not known.
+    :ivar known: every call that came to the connection, for as long as anybody has it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Routed(Linked):
         self._max_buffered_bytes = sys.maxsize if max_buffered_bytes is None else max_buffered_bytes
         self._pid = os.getpid()
         self.lanes = Lanes(endpoint.max_in_flight, endpoint.max_lanes, named)
+        self.known: weakref.WeakSet[Call] = weakref.WeakSet()
 
     def at_rest(self) -> bool:
         """Whether nothing runs on the link."""
@@ -139,7 +142,8 @@ class Routed(Linked):
         ever: locks are replaced, never taken. No byte leaves, and no TLS shutdown is made.
         """
         links = [link for link in (self.link, self.dialing) if link is not None]
-        calls = cast("list[Call]", self.lanes.running())
+        # And not those of the lanes alone: a thread of the parent may be about to tell a call of its end.
+        calls, self.known = self.known, weakref.WeakSet()
         self._pid = os.getpid()
         self.lock = threading.RLock()
         self.lanes = Lanes(self._endpoint.max_in_flight, self._endpoint.max_lanes, self.lanes.lasting)

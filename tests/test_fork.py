@@ -27,10 +27,13 @@ from responses_ws import (
     WebSocket,
     _process,
 )
+from responses_ws._call import Call
+from responses_ws._core.states import State
 from responses_ws.store import sqlite
 from responses_ws.testing import (
     ScriptedServer,
     Step,
+    eof,
     expect,
     expect_close,
     expect_gone,
@@ -417,6 +420,46 @@ def test_while_another_thread_holds_a_lock(server, which):
             holder.result()
         server.open("rest")
         assert list(pieces) == ["two"]
+
+
+class Halted:
+    """A method of a call that is over, in which the thread that reads stops until :attr:`leave` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.entered, self.leave = threading.Event(), threading.Event()
+        method = getattr(Call, name)
+
+        def halt(call: Call, *args: Any) -> None:
+            reads = threading.current_thread().name.startswith("responses_ws-reader")
+            if reads and call.state is State.DONE:
+                self.entered.set()
+                self.leave.wait(SECONDS)
+            method(call, *args)
+
+        monkeypatch.setattr(Call, name, halt)
+
+
+@pytest.mark.parametrize(("method", "end"), [("give", send(*answer("resp_1", "late"))), ("finish", eof())])
+def test_while_the_reader_is_about_to_tell_the_end(server, monkeypatch, method, end):
+    """The call has left its lane, and the word of it lies in the hands of a thread that the child has not."""
+    server.connection(expect(), gate("end"), end, *[expect_close(1000)] * (method == "give"))
+    with websocket(server, response_timeout=None) as ws:
+        stream = ws.stream(model="m", input="hi")
+        halted = Halted(monkeypatch, method)
+        server.open("end")
+        assert halted.entered.wait(SECONDS)
+
+        def in_the_child() -> Delivery:
+            with pytest.raises(ConnectionLost, match="parent") as caught:
+                stream.run()
+            return caught.value.delivery
+
+        try:
+            assert Child(in_the_child).result() is stream._source.delivery
+        finally:
+            halted.leave.set()
+        if method == "give":
+            assert stream.message.content == "late"
 
 
 class Held:
