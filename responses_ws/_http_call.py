@@ -55,6 +55,7 @@ class HttpCall:
         self._streamed = True
         self._known: Delivery | None = None
         self._end: End | None = None
+        self._late = False
         self._inside = False
         self._ended = False
 
@@ -103,7 +104,7 @@ class HttpCall:
             self._leave()
 
     def _next(self, deadline: Deadline) -> Batch | End | None:
-        while self._end is None:
+        while self._end is None and not self._late:
             try:
                 batch = self._read(deadline)
             except ResponsesWSError as error:
@@ -111,18 +112,14 @@ class HttpCall:
                 continue
             if batch is None or batch.terminal:
                 return batch
-            if self._is_late():
-                return None
+            self._late = self._exchange.overdue  # which events without end would hide
             if batch.events:
                 return batch
             if deadline.expired and self._end is None:  # comments, as fast as they can be read
                 return None
-        self.over = True
+        if self._end is not None:
+            self.over = True
         return self._end
-
-    def _is_late(self) -> bool:
-        """Whether the time of the call is over and the response is not: events without end would hide it."""
-        return self._end is None and self._exchange.overdue
 
     def _read(self, deadline: Deadline) -> Batch | None:
         if not self._streamed:

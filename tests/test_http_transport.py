@@ -836,6 +836,24 @@ def test_a_clock_that_runs_out(server: ScriptedServer, option: Any, clock: str, 
     assert (error.partial is not None) == started
 
 
+def test_what_had_come_is_in_partial_when_the_caller_was_too_slow(server: ScriptedServer) -> None:
+    """It is shown to the caller, too, as over a WebSocket."""
+    server.connection(expect(), send(*BEGUN), gate("more"), send(delta("two")), mark("sent"), expect_gone())
+    with transport(server, timeouts=Timeouts(total=0.7)) as http_transport:
+        stream = http_transport.stream(**ASK)
+        pieces = stream.text
+        assert next(pieces) == "one"
+        server.open("more")
+        server.wait_for("sent")
+        until(lambda: stream._deadline.expired)
+        assert next(pieces) == "two"
+        with pytest.raises(ResponseTimeout) as caught:
+            next(pieces)
+    assert caught.value.clock == "total"
+    assert caught.value.partial is not None
+    assert caught.value.partial.content == "onetwo"
+
+
 def test_comments_do_not_keep_a_response_alive(server: ScriptedServer) -> None:
     """However often they come."""
     over = threading.Event()
