@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -85,7 +84,7 @@ class Accounts:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._open: collections.deque[tuple[Ticket, Source]] = collections.deque()
+        self._open: dict[Ticket, Source] = {}
 
     def open(self, source: Source, also: OnUsage | None = None) -> Ticket:
         """A request is about to leave. Whoever reads its response settles the ticket.
@@ -98,7 +97,7 @@ class Accounts:
         if isinstance(source, Call):
             source.on_drained = ticket.settle
         if not ticket.settled:
-            self._open.append((ticket, source))
+            self._open[ticket] = source
         return ticket
 
     def flush(self, *, closing: bool = False) -> None:
@@ -110,15 +109,11 @@ class Accounts:
         """
         if self._pid != os.getpid():  # a forked child: the parent tells of its own
             self._begin()
-        for _ in range(len(self._open)):
-            try:
-                ticket, source = self._open.popleft()
-            except IndexError:  # another thread is at it
-                return
+        for ticket, source in list(self._open.items()):
             if closing or _is_over(source):
                 _settle(ticket, source)
-            elif not ticket.settled:
-                self._open.append((ticket, source))
+            if ticket.settled:  # and not before: an interrupt must leave the others where they are
+                self._open.pop(ticket, None)
 
 
 def _is_over(source: Source) -> bool:
