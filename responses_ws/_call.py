@@ -61,7 +61,7 @@ class Call(Request):
     @property
     def superseded(self) -> Collection[Event]:
         """The last events of the responses before the last one, where it was steered."""
-        return () if self.steering is None else self.steering.ended.values()
+        return () if self.steering is None else self.steering.ended
 
     @property
     def over(self) -> bool:

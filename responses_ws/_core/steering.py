@@ -23,14 +23,14 @@ class Steering:
     """The steers of one request, in the order of sending.
 
     :ivar held: whether the response has ended and its successor, or the end of the turn, is waited for.
-    :ivar ended: the last events of the responses that did not end the turn, by their ids, in order.
+    :ivar ended: the last event of each response that did not end the turn, in order.
     """
 
     __slots__ = ("_steers", "ended", "held")
 
     def __init__(self) -> None:
         self.held = False
-        self.ended: dict[str | None, Event] = {}
+        self.ended: list[Event] = []
         self._steers: list[Steer] = []
 
     def add(self, steer: Steer) -> None:
@@ -43,9 +43,10 @@ class Steering:
 
     def ends(self, status: str, event: Event) -> bool:
         """A response of the turn has ended so, with this event; whether the turn ends with it."""
+        again = self.held and response_id(event) in (None, response_id(self.ended[-1]))
         self.held = status in FOLLOWED and self.waits
-        if self.held:
-            self.ended[response_id(event)] = event
+        if self.held and not again:  # some servers mark the end of a response twice
+            self.ended.append(event)
         return not self.held
 
     def begin(self) -> None:
