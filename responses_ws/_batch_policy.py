@@ -72,8 +72,12 @@ def judge(error: ResponsesWSError, attempts: int) -> Verdict:
 
 def _concerns_all(error: ResponsesWSError) -> bool:
     """The key, the money, the pool, the end: what no other input can do better with."""
-    if isinstance(error, AuthenticationError | PoolClosed | ResponseCancelled):
+    if isinstance(error, AuthenticationError | PoolClosed):
         return True
+    if isinstance(error, ResponseCancelled):
+        return (
+            error.partial is None or error.partial.status != "cancelled"
+        )  # by this side, which ends the run
     if not isinstance(error, RateLimitError):
         return False
     return error.code in NO_QUOTA or error.type in NO_QUOTA

@@ -164,7 +164,7 @@ class Chat(Portable):
             rounds than it may have; :meth:`run_tools` goes on.
         :raises RefusalError: with a schema, the model refused; :class:`IncompleteError`, the answer stopped
             early; :class:`SchemaError`, it does not fit.
-        :raises ResponseCancelled: another thread called :meth:`cancel`.
+        :raises ResponseCancelled: another thread called :meth:`cancel`, or the service cancelled a response.
         :raises ConcurrencyError: another thread uses the chat.
         :raises ConfigurationError: it cannot be sent; the message names what.
         """

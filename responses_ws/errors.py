@@ -24,7 +24,7 @@
         ConnectionLimitReached               websocket_connection_limit_reached
         StreamLimitReached                   websocket_stream_limit_reached
         ContinuationLost                     the chain cannot be rebuilt
-      ResponseCancelled                      cancelled or closed from another thread
+      ResponseCancelled                      cancelled or closed from another thread, or by the service
       ToolError
         ToolRoundsExceeded
       RefusalError, IncompleteError, SchemaError   structured output that is not there
@@ -381,7 +381,10 @@ class ContinuationLost(ResponseError):
 
 
 class ResponseCancelled(ResponsesWSError):
-    """The response was cancelled, or its stream was closed, before its end."""
+    """The response was cancelled, or its stream was closed, before its end.
+
+    By this side; or by the service, and then ``partial.status`` is ``cancelled``.
+    """
 
 
 class ToolError(ResponsesWSError):

@@ -174,7 +174,8 @@ class Session:
         :raises ConnectionError: it cannot be reached, or was lost, or a clock ran out.
         :raises ConcurrencyError: a response is already running.
         :raises ConfigurationError: the payload cannot be sent; the message names the parameter.
-        :raises ResponseCancelled: after :meth:`cancel` or :meth:`close` in another thread.
+        :raises ResponseCancelled: after :meth:`cancel` or :meth:`close` in another thread, and when the
+            service cancelled the response.
         """
         check_callable("on_chunk", on_chunk)
         return self.stream(payload).run(on_chunk)

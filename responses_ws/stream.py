@@ -69,7 +69,8 @@ class ResponseStream:
 
         Raises :class:`ResponseError` when the service fails the response, :class:`ConnectionLost` when the
         connection ends before it, :class:`ResponseTimeout` when a clock runs out, and
-        :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`. Each carries ``partial``.
+        :class:`ResponseCancelled` after :meth:`cancel` or :meth:`close`, and when the service says that the
+        response was cancelled. Each carries ``partial``.
         """
         return cast("Iterator[Chunk]", self._chunks(None))
 
@@ -249,7 +250,9 @@ class ResponseStream:
         if error is not None:
             raise response_error(error, **self._context())
         message = self._message_so_far()
-        if message.status not in ("incomplete", "failed", "cancelled"):
+        if message.status == "cancelled":
+            raise ResponseCancelled("the service cancelled the response", **self._context())
+        if message.status not in ("incomplete", "failed"):
             self._completed(message)
         elif message.status == "incomplete" and self._stopped is not None:
             self._stopped(message)

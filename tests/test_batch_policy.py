@@ -51,6 +51,8 @@ PART = {"partial": Message(content="Hel")}
         (failure("PoolTimeout"), Verdict.AGAIN),
         (failure("PoolClosed"), Verdict.STOP),
         (failure("ResponseCancelled", **STARTED), Verdict.STOP),
+        (failure("ResponseCancelled", **STARTED, partial=Message(status="in_progress")), Verdict.STOP),
+        (failure("ResponseCancelled", **STARTED, partial=Message(status="cancelled")), Verdict.FAILED),
     ],
 )
 def test_what_becomes_of_an_input(error: errors.ResponsesWSError, verdict: Verdict) -> None:

@@ -608,6 +608,31 @@ def test_another_thread_may_cancel_an_answer(by):
             talk.ask("two")
 
 
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+@pytest.mark.parametrize("by", ["chat", "session"])
+def test_an_answer_that_the_service_cancelled_is_no_answer(by, transport):
+    """The question is not in the history then, and a message would hide that."""
+    with ScriptedServer(model=Model()) as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("half"), completed("resp_1", "cancelled", "response.cancelled")),
+            optional(serve()),
+        )
+        options = {"api_key": KEY, "api_base": server.url, "transport": transport}
+        with Session(**options) as session, Chat("m", **options) as talk:
+            asking = {
+                "chat": lambda: talk.ask("hi"),
+                "session": lambda: session.call({"model": "m", "input": [{"role": "user", "content": "hi"}]}),
+            }
+            with pytest.raises(ResponseCancelled) as caught:
+                asking[by]()
+            assert caught.value.delivery is Delivery.STARTED
+            assert caught.value.partial is not None
+            assert (caught.value.partial.status, caught.value.partial.content) == ("cancelled", "half")
+            assert talk.messages == []
+            assert talk.ask("again").content == "You said: again."
+
+
 def test_a_loop_does_not_end_in_silence_when_another_thread_cancels_between_two_chunks(server):
     """The end of the loop would say that the answer is whole."""
 

@@ -302,7 +302,6 @@ ANSWERS: dict[str, list[Event]] = {
         ended(kind="response.incomplete", incomplete_details={"reason": "max_output_tokens"}),
     ],
     "incomplete by status": [*BEGUN, completed("resp_1", "incomplete")],
-    "cancelled": [*BEGUN, ended(kind="response.cancelled")],
     "done": [*BEGUN, {"type": "response.done", "response": {"id": "resp_1"}}],
     "an unknown end": [
         *BEGUN,
@@ -383,6 +382,28 @@ ERRORS: dict[str, Event] = {
     "failed stub": {"type": "response.failed", "response": {"id": "resp_1"}},
     "failed by status": ended([CITED], status="failed", usage=USAGE, error={"code": "server_error"}),
 }
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended([CITED], kind="response.cancelled"),
+        ended([CITED], status="cancelled"),
+        completed("resp_1", "cancelled", "response.done"),
+    ],
+    ids=["by type", "by status", "done"],
+)
+def test_what_the_service_cancelled_is_the_same_error(end: Event) -> None:
+    """A broken answer is none, and what was received of it is there."""
+    found = on_both(send(*BEGUN, end), expect_gone())
+    assert (found.message, found.chain) == (None, None)
+    assert found.error is not None
+    assert (found.error["class"], found.error["delivery"]) == (ResponseCancelled, Delivery.STARTED)
+    assert (found.error["partial"]["status"], found.error["partial"]["response_id"]) == (
+        "cancelled",
+        "resp_1",
+    )
+    assert found.error["partial"]["text"] == ("see" if end["response"]["output"] else "one")
 
 
 @pytest.mark.parametrize("position", ["first", "later"])

@@ -33,6 +33,7 @@ from responses_ws import (
     PreviousResponseNotFound,
     ProtocolError,
     RateLimitError,
+    ResponseCancelled,
     ResponseError,
     ResponsesWSError,
     ResponseTimeout,
@@ -110,8 +111,8 @@ BEGUN = [created("resp_1"), delta("one")]
         pytest.param(
             [*BEGUN, completed("resp_1", "cancelled", "response.cancelled")],
             [],
-            "cancelled",
             None,
+            ResponseCancelled,
             id="cancelled",
         ),
         pytest.param([*BEGUN, error_event()], [], None, ServerError, id="error"),
@@ -175,7 +176,7 @@ def test_a_terminal_ends_exactly_one_turn(
     events: list[Event],
     trailing: list[Event],
     status: str | None,
-    error: type[ResponseError] | None,
+    error: type[ResponsesWSError] | None,
     late: bool,
 ) -> None:
     """The next turn on the same connection gets its own answer and nothing else."""
@@ -235,7 +236,7 @@ def test_a_terminal_ends_exactly_one_turn(
 def test_where_type_and_status_disagree_the_stricter_counts(
     server: ScriptedServer, kind: str, given: Any, status: str
 ) -> None:
-    """``failed`` raises, whatever the type; any other status is that of the Message."""
+    """``failed`` and ``cancelled`` raise, whatever the type; any other status is that of the Message."""
     error = {"code": "rate_limit_exceeded", "message": "told to"}
     response = {"id": "resp_1", "status": given, "error": error if status == "failed" else None}
     server.connection(
@@ -250,8 +251,11 @@ def test_where_type_and_status_disagree_the_stricter_counts(
                 "told to",
                 Delivery.STARTED,
             )
+        if status == "cancelled":
+            assert isinstance(first, ResponseCancelled)
+            assert first.delivery is Delivery.STARTED
+        if isinstance(first, ResponsesWSError):
             first = first.partial or Message()
-        assert isinstance(first, Message)
         assert (first.status, first.content, first.response_id) == (status, "one", "resp_1")
         assert ask(ws) == "two"
 
