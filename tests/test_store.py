@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from shell import SECONDS, Task, until
 from stores import Place, Process, RedisServer, fixture_place
 from test_fork import Child
@@ -416,6 +418,7 @@ def test_what_cannot_work_is_named(store, use, fault):
         (lambda: RedisStore("http://:secret@x"), "server must be a client of redis-py, or a URL"),
         (lambda: RedisStore("redis://:secret@x:port"), "server is a URL that redis-py cannot read"),
         (lambda: RedisStore(None), "server must be a URL or a client of redis-py, not NoneType"),
+        (lambda: RedisStore(redis.asyncio.Redis()), "server must be a client of redis-py that blocks"),
         (lambda: RedisStore("redis://:secret@x?foo=1"), "server is a URL that redis-py cannot read"),
         (lambda: RedisStore("redis://x", prefix=7), "prefix must be a str"),
         (lambda: RedisStore("redis://x", prefix="\ud800"), "prefix must be a str that can be encoded"),
@@ -563,7 +566,7 @@ def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, monkeypatch):
         other.execute("CREATE TABLE users (name TEXT)")
     store = SQLiteStore(tmp_path / "app.db")
     address = f"file:{tmp_path}/app.db?mode=ro"
-    monkeypatch.setattr(store, "_connect", lambda: sqlite3.connect(address, uri=True, isolation_level=None))
+    monkeypatch.setattr(store, "_connect", lambda _: sqlite3.connect(address, uri=True, isolation_level=None))
     monkeypatch.setattr(sqlite_module, "pause", None)
     with pytest.raises(StoreError, match="readonly"):
         store.load("ada")
@@ -638,6 +641,20 @@ def test_a_writer_that_does_not_end_is_not_waited_for_for_ever(tmp_path):
             pass
         other.execute("ROLLBACK")
     store.save("ada", {}, version)
+
+
+def test_those_who_wait_for_the_same_writer_wait_together(tmp_path, monkeypatch):
+    """Not one after the other: the last of many threads would wait for minutes."""
+    monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.5)
+    store = SQLiteStore(tmp_path / "chats.db")
+    store.load("ada")
+    with contextlib.closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for task in [Task(store.save, f"user {number}", {}, None) for number in range(8)]:
+            with pytest.raises(StoreError, match="locked"):
+                task.result()
+        assert time.monotonic() - began < 2
 
 
 @pytest.fixture
@@ -855,6 +872,42 @@ def test_an_answer_that_an_interrupt_has_left_is_left_once(redis_server, monkeyp
         with contextlib.suppress(StoreError):  # an older redis-py finds the answer itself
             store.load("carol")
         assert store.load("carol").data == {"by": "carol"}
+
+
+class Unheard:
+    """A client whose first answer is lost on the way back, though the Redis has done what it was asked."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self.eval = self._lose
+
+    def _lose(self, *args: Any) -> Any:
+        self.eval = self._client.eval
+        self._client.eval(*args)
+        raise redis.ConnectionError
+
+
+@slow
+def test_a_lock_whose_taking_was_not_answered_is_free(client):
+    """Else it was nobody's, and held for as long as its lease."""
+    store = RedisStore(Unheard(client))
+    with pytest.raises(StoreError, match="could not be asked for 'ada'"):
+        store.lock("ada", timeout=0).__enter__()
+    locked(RedisStore(client), "ada")
+
+
+@slow
+def test_a_lock_that_got_the_answer_of_somebody_else_is_free(redis_server, monkeypatch):
+    """An interrupt has left that answer."""
+    with redis_server.client(single_connection_client=True) as shared:
+        store = RedisStore(shared)
+        with monkeypatch.context() as patch:
+            patch.setattr(shared, "parse_response", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.load("bob")
+        with contextlib.suppress(StoreError):  # an older redis-py finds the answer itself
+            locked(store, "ada")
+        locked(store, "ada")
 
 
 @slow

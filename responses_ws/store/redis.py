@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -140,8 +141,13 @@ class RedisStore:
         return lease(self, key, seconds, timeout)
 
     def take(self, key: str, token: str, seconds: float) -> bool:
-        """For :meth:`lock`; see :class:`Leases`."""
-        (done,) = self._asked(TAKE, key, self._lock(key), token, _milliseconds(seconds))
+        """For :meth:`lock`; see :class:`Leases`. What was taken without an answer is given back."""
+        try:
+            (done,) = self._asked(TAKE, key, self._lock(key), token, _milliseconds(seconds))
+        except StoreError:
+            with contextlib.suppress(StoreError):
+                self.give_back(key, token)
+            raise
         return bool(done)
 
     def give_back(self, key: str, token: str) -> bool:
@@ -224,6 +230,8 @@ def _client_for(url: Secret) -> redis.Redis:
 def _checked(client: object) -> object:
     if not callable(getattr(client, "eval", None)):
         raise ConfigurationError(f"server must be a URL or a client of redis-py, not {type(client).__name__}")
+    if inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        raise ConfigurationError("server must be a client of redis-py that blocks, not one for asyncio")
     return client
 
 

@@ -164,32 +164,32 @@ class SQLiteStore:
         No context manager of ours: whoever keeps the traceback of an interrupt that comes on its way in or
         out would keep the lock, and all others wait for it for ever.
         """
+        deadline = Deadline(BUSY_SECONDS)  # those who wait for one another are waiting for the same writer
         try:
-            with _forks.lock, contextlib.closing(self._connect()) as connection:
-                _prepare(connection)
+            with _forks.lock, contextlib.closing(self._connect(deadline)) as connection:
+                _prepare(connection, deadline)
                 return work(connection)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+    def _connect(self, deadline: Deadline) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=deadline.remaining() or 0.0, isolation_level=None)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, deadline: Deadline) -> None:
     connection.text_factory = bytes  # an error of its decoding would quote what it could not read
     if connection.execute("PRAGMA journal_mode").fetchone() != (b"wal",):
-        _begin_log(connection)
+        _begin_log(connection, deadline)
     connection.execute("PRAGMA synchronous = FULL")
     for statement in TABLES:
         connection.execute(statement)
 
 
-def _begin_log(connection: sqlite3.Connection) -> None:
+def _begin_log(connection: sqlite3.Connection, deadline: Deadline) -> None:
     """Let readers and the writer not wait for each other.
 
     For this change alone SQLite does not wait itself for other processes.
     """
-    deadline = Deadline(BUSY_SECONDS)
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
