@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import heapq
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from responses_ws._core import json_text
 from responses_ws.errors import ConfigurationError, PayloadTooLarge
 
 __all__ = ["UNSET", "Unset", "build", "encode", "encode_compact", "encode_http", "encode_steer", "stores"]
@@ -18,8 +18,6 @@ NOT_ON_A_SOCKET = frozenset({"stream", "background"})
 ONLY_ON_A_SOCKET = frozenset({"type", "generate", "stream_id"})
 SHOWN = 5
 IMAGE_FIELDS = ("content", "output")
-
-ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Unset(enum.Enum):
@@ -102,7 +100,7 @@ def encode_http(payload: Mapping[str, Any], *, stream: bool | None) -> bytes:
         stream = bool(given.get("stream") or not given.get("background"))
     unknown = ONLY_ON_A_SOCKET if stream else ONLY_ON_A_SOCKET | {"stream_options"}
     fields = {name: value for name, value in given.items() if value is not None and name not in unknown}
-    body = _dump({**fields, "stream": stream})
+    body = json_text.dump({**fields, "stream": stream})
     if body is None:
         raise ConfigurationError(_fault(fields))
     return body
@@ -111,7 +109,7 @@ def encode_http(payload: Mapping[str, Any], *, stream: bool | None) -> bytes:
 def encode_compact(payload: Mapping[str, Any]) -> bytes:
     """The body of ``POST /responses/compact``, without what is None. Raises :class:`ConfigurationError`."""
     fields = {name: value for name, value in _checked(payload).items() if value is not None}
-    body = _dump(fields)
+    body = json_text.dump(fields)
     if body is None:
         raise ConfigurationError(_fault(fields))
     return body
@@ -127,7 +125,7 @@ def encode_steer(
 
 
 def _message(kind: str, fields: dict[str, Any], max_bytes: int | None) -> bytes:
-    message = _dump({"type": kind, **fields})
+    message = json_text.dump({"type": kind, **fields})
     if message is None:
         raise ConfigurationError(_fault(fields))
     if max_bytes is not None and len(message) > max_bytes:
@@ -204,35 +202,13 @@ def _travels(name: str, value: object) -> bool:
     return value is not None or name == "previous_response_id"
 
 
-def _dump(value: object) -> bytes | None:
-    """A value as JSON in UTF-8, or None if there is none; the codec's own error would hold the text."""
-    try:
-        return ENCODER.encode(value).encode()
-    except (TypeError, ValueError, RecursionError):
-        return None
-
-
 def _fault(fields: Mapping[str, Any]) -> str:
     """Which field cannot be sent and why, without its value."""
     for where, value in _items(fields):
-        why = _reason(value)
+        why = json_text.reason(value)
         if why:
             return f"{where} cannot be sent: {why}"
-    return f"payload cannot be sent: {_reason(fields)}"
-
-
-def _reason(value: object) -> str | None:
-    try:
-        ENCODER.encode(value).encode()
-    except RecursionError:
-        return "it is nested too deep"
-    except UnicodeEncodeError:
-        return "it holds half of a surrogate pair, which UTF-8 cannot express"
-    except TypeError as error:
-        return str(error)
-    except ValueError:
-        return "it holds itself, or a number that JSON cannot express (NaN, Infinity)"
-    return None
+    return f"payload cannot be sent: {json_text.reason(fields)}"
 
 
 def _items(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -273,4 +249,4 @@ def _images(where: str, item: object) -> Iterator[tuple[str, int]]:
 
 
 def _measure(value: object) -> int:
-    return len(_dump(value) or b"")
+    return len(json_text.dump(value) or b"")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
+from responses_ws._core.json_text import ENCODER
 from responses_ws._core.models import is_model
 from responses_ws._core.shapes import Written
 
@@ -76,7 +76,6 @@ def _scalar(value: Any) -> Any:
 # -- any value as JSON
 
 UNLISTED = (bytes, bytearray, memoryview)
-ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def to_json(value: object) -> str:
