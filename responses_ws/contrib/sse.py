@@ -51,8 +51,8 @@ __all__ = ["CONTENT_TYPE", "HEADERS", "event_stream"]
 logger = logging.getLogger("responses_ws")
 
 CONTENT_TYPE = "text/event-stream"
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""What keeps caches and nginx from holding pieces back."""
+HEADERS = {"Cache-Control": "no-cache", "Content-Encoding": "identity", "X-Accel-Buffering": "no"}
+"""What keeps caches, compression (``GZipMiddleware`` of Django) and nginx from holding pieces back."""
 
 COMMENT = b":\n\n"
 ITEM_DONE = "response.output_item.done"

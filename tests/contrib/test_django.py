@@ -16,7 +16,8 @@ from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import InterfaceError, connections, transaction
-from django.test import Client, override_settings
+from django.middleware.gzip import GZipMiddleware
+from django.test import Client, RequestFactory, TestCase, override_settings
 from eventsource import events, text
 from shell import KEY, SECONDS, Task, created, join_readers, until
 
@@ -97,6 +98,14 @@ def test_an_answer_streams(server: ScriptedServer) -> None:
     assert response["Cache-Control"] == "no-cache"
     assert response["X-Accel-Buffering"] == "no"
     assert text(told(response)) == "You said: good day."
+
+
+def test_the_compression_of_django_holds_nothing_back(server: ScriptedServer) -> None:
+    """It would collect the whole answer, and all signs of life."""
+    asked = RequestFactory().get("/", headers={"Accept-Encoding": "gzip"})
+    response = GZipMiddleware(lambda _: stream_response(conversation("ada"), "good day"))(asked)
+    assert text(told(response)) == "You said: good day."
+    response.close()
 
 
 def test_a_conversation_is_kept_between_two_requests(server: ScriptedServer) -> None:
@@ -338,6 +347,28 @@ def test_a_lock_whose_holder_died_ends_by_itself() -> None:
             pytest.fail("it was free")
         with store.lock("bob", seconds=60, timeout=0):
             pass
+
+
+@pytest.mark.parametrize("lock", [DjangoStore().lock, conversation], ids=["store", "conversation"])
+def test_there_is_no_lock_in_an_open_transaction(lock: Any) -> None:
+    """Nobody else would see it, and what an answer that fails has left would be rolled back."""
+    with override_settings(RESPONSES_WS={"MODEL": "m"}), transaction.atomic():
+        with pytest.raises(ConfigurationError, match="outside of a transaction"), lock("ada"):
+            pytest.fail("it was locked")
+        assert not Lease.objects.exists()
+
+
+def test_the_transaction_of_a_test_case_hinders_no_lock() -> None:
+    """It is there for the test alone."""
+
+    class InOne(TestCase):
+        def runTest(self) -> None:
+            with DjangoStore().lock("ada", timeout=0):
+                self.assertTrue(Lease.objects.exists())
+
+    result = InOne().run()
+    assert result is not None
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
 
 # -- settings

@@ -86,6 +86,7 @@ def conversation(key: str, *, store: Store | None = None, **options: Any) -> Abs
         one; ``tools``, ``schema``, ``approve`` and ``tenant`` as for :class:`Chat`; ``wait`` (seconds for
         whoever has it now, 10; then :class:`ConcurrencyError` is raised) and ``lease`` (seconds after which
         it is free again though its process died, 600).
+    :raises ConfigurationError: when it is entered in an open transaction, as that of ``ATOMIC_REQUESTS``.
     """
     return service().conversation(DjangoStore() if store is None else store, key, **options)
 

@@ -14,7 +14,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from responses_ws._core.fields import REPLACEMENT
-from responses_ws.errors import StoreError
+from responses_ws.errors import ConfigurationError, StoreError
 from responses_ws.store.base import (
     LEASE_SECONDS,
     WAIT_SECONDS,
@@ -38,7 +38,8 @@ __all__ = ["DjangoStore"]
 class DjangoStore:
     """A :class:`Store` on the models of this app. From any thread; any number of processes and machines.
 
-    It takes part in the transaction that is open, if one is: what is saved there is rolled back with it.
+    It takes part in the transaction that is open, if one is: what is saved there is rolled back with it, and
+    no lock can be taken, for nobody else would see it.
 
     :param using: the name of the database.
     """
@@ -78,9 +79,11 @@ class DjangoStore:
     ) -> AbstractContextManager[None]:
         """Let others wait; see :meth:`Store.lock`. Leases go by the clock of the database.
 
-        In an open transaction nobody else would see it: lock outside of one.
+        Raises :class:`ConfigurationError` in an open transaction, that of a ``TestCase`` excepted.
         """
-        return lease(self, key, seconds, timeout)
+        held = lease(self, key, seconds, timeout)
+        self._refuse_transaction()
+        return held
 
     def take(self, key: str, token: str, seconds: float) -> bool:
         """For :meth:`lock`; see :class:`Leases`."""
@@ -101,6 +104,16 @@ class DjangoStore:
             held = mine.filter(until__gt=Now()).exists()
             mine.delete()
         return held
+
+    def _refuse_transaction(self) -> None:
+        try:
+            with _translated(), transaction.atomic(using=self._using, durable=True):
+                pass
+        except RuntimeError:
+            raise ConfigurationError(
+                "a conversation is locked outside of a transaction: in one nobody else sees the lock "
+                "(with ATOMIC_REQUESTS, the view wants transaction.non_atomic_requests)"
+            ) from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DjangoStore) and self._using == other._using
