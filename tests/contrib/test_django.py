@@ -362,11 +362,11 @@ def test_the_transaction_of_a_test_case_hinders_no_lock() -> None:
     """It is there for the test alone."""
 
     class InOne(TestCase):
-        def runTest(self) -> None:
+        def test_lock(self) -> None:
             with DjangoStore().lock("ada", timeout=0):
-                self.assertTrue(Lease.objects.exists())
+                assert Lease.objects.exists()
 
-    result = InOne().run()
+    result = InOne("test_lock").run()
     assert result is not None
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
