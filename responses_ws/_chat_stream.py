@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -32,12 +33,14 @@ class Turn:
 
     :param wake: wakes what waits for tools.
     :ivar response: the response that is running, or None.
+    :ivar stream: gives the stream that the turn is read from, or None.
     :ivar heartbeat: seconds of silence after which the thread wants to be let out for a moment, or None.
     :ivar over: another thread may use the chat.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.response: ResponseStream | None = None
+        self.stream: Callable[[], ChatStream | None] = lambda: None
         self.heartbeat: float | None = None
         self.cancelled = False
         self.over = False
@@ -92,7 +95,7 @@ class ChatStream:
     """
 
     def __init__(self, rounds: Generator[Chunk | None, None, Message], turn: Turn) -> None:
-        self._rounds = rounds
+        self._rounds: Generator[Chunk | None, None, Message] | None = rounds
         self._turn = turn
         self._inside = (
             threading.Lock()
@@ -102,6 +105,9 @@ class ChatStream:
         self._message: Message | None = None
         self._error: ResponsesWSError | None = None
         self._left_by: threading.Thread | None = None
+        turn.stream = weakref.ref(self)
+        if turn.cancelled:  # by somebody who may have found no stream yet that he could close
+            raise _cancelled(turn.response)
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks that were not seen yet. Leaving the loop abandons the rest.
@@ -191,7 +197,9 @@ class ChatStream:
             return  # the thread that is inside notices
         try:
             with self._inside:  # free by now: who comes in meanwhile sees that it was left, and goes out
-                self._rounds.close()
+                if self._rounds is not None:
+                    self._rounds.close()
+                self._rounds = None  # CPython keeps all that one holds which was closed before it began
         finally:
             self._turn.end()
 
@@ -222,7 +230,7 @@ class ChatStream:
         with self._inside:
             try:
                 self._reader = threading.current_thread()
-                if self._is_over():  # asked in here: another thread may leave at any other moment
+                if self._is_over() or self._rounds is None:  # asked in here: another may leave at any moment
                     return ()
                 return (next(self._rounds),)
             except StopIteration as end:

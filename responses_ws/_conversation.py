@@ -103,8 +103,12 @@ class Conversation:
     def cancel(self) -> None:
         """Stop what is running, if anything is."""
         turn = self._turn()
-        if turn is not None:
-            turn.cancel()
+        if turn is None:
+            return
+        turn.cancel()
+        stream = turn.stream()
+        if stream is not None:
+            stream.cancel()  # nobody may be reading it, who would end the turn
 
     def copied(self, options: ChatOptions) -> tuple[Ledger, list[Item]]:
         """The history for a copy, and the answers of its open calls; of one moment, from any thread.

@@ -304,8 +304,8 @@ class Chat(Portable):
     # -- ending
 
     def cancel(self) -> None:
-        """Stop what is running, if anything is. From any thread; the one that waits gets
-        :class:`ResponseCancelled`. The chat can go on.
+        """Stop what is running, if anything is. From any thread; the one that waits, or comes later to read a
+        stream, gets :class:`ResponseCancelled`. The chat can go on.
         """
         self._conversation.cancel()
 

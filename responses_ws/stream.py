@@ -54,8 +54,8 @@ class ResponseStream:
         self._response_timeout = response_timeout
         self._completed = completed
         self._stopped = stopped
-        # A connection that is only reachable through this stream must live as long as it does.
-        self._owner = owner
+        # A connection that is only reachable through this stream must live until the stream is over.
+        self._owner: object = owner
         self._steer = steer
         self._accumulator = StreamAccumulator()
         self._events: Iterator[Event] = iter(())
@@ -121,6 +121,7 @@ class ResponseStream:
         finally:
             if self._message is None:
                 self._source.abandon()
+            self._owner = None
 
     @property
     def text(self) -> Iterator[str]:
@@ -177,6 +178,7 @@ class ResponseStream:
         if self._message is None:
             self._left_by = self._left_by or threading.current_thread()
             self._source.abandon()
+            self._owner = None
 
     def close(self) -> None:
         """The same. Returns at once, raises nothing, may be called again."""

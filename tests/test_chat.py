@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -606,6 +607,64 @@ def test_another_thread_may_cancel_an_answer(by):
             server.open("on")
             assert talk.items == []
             talk.ask("two")
+
+
+def test_cancelling_a_chat_ends_a_stream_that_nobody_reads(server):
+    """The one who comes to read it is told."""
+    with chat(server) as talk:
+        unread = talk.stream("one")
+        Task(talk.cancel).result()
+        assert talk.ask("two").content == "You said: two."
+        with pytest.raises(ResponseCancelled):
+            list(unread)
+        chunks = iter(talk.stream("three"))
+        next(chunks)
+        Task(talk.cancel).result()
+        assert talk.ask("four").content == "You said: four. Before that: two."
+        with pytest.raises(ResponseCancelled) as caught:
+            next(chunks)
+        assert caught.value.delivery is Delivery.STARTED
+
+
+def test_cancelling_a_chat_ends_a_stream_that_is_just_made(server, monkeypatch):
+    """Whoever cancels in that moment finds no stream yet that he could close."""
+
+    class Late(ChatStream):
+        def __init__(self, *given: Any) -> None:
+            Task(talk.cancel).result()
+            super().__init__(*given)
+
+    with chat(server) as talk:
+        with monkeypatch.context() as patch:
+            patch.setattr("responses_ws._conversation.ChatStream", Late)
+            with pytest.raises(ResponseCancelled) as caught:
+                talk.stream("one")
+            assert caught.value.delivery is not Delivery.NOT_SENT
+        assert talk.ask("two").content == "You said: two."
+
+
+def left_by_break(stream: ChatStream) -> None:
+    for _ in stream:
+        break
+
+
+def left_by_with(stream: ChatStream) -> None:
+    with stream:
+        next(iter(stream))
+
+
+@pytest.mark.parametrize(
+    "leave", [left_by_break, left_by_with, ChatStream.close, ChatStream.run], ids=lambda leave: leave.__name__
+)
+def test_a_stream_that_is_over_keeps_no_connection(server, leave):
+    """Whoever keeps the object, as a notebook does, keeps nothing else."""
+    talk = chat(server)
+    stream = talk.stream("one")
+    leave(stream)
+    del talk
+    gc.collect()
+    assert server.connections[0].gone.wait(SECONDS)
+    assert repr(stream) in ("<ChatStream closed>", "<ChatStream completed>")
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
