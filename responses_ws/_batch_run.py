@@ -8,14 +8,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 
+from responses_ws._batch_crew import Crew
 from responses_ws._batch_file import SYNC_SECONDS, ResultsFile
 from responses_ws._batch_inputs import Input
 from responses_ws._batch_policy import Throttle, Verdict, judge
 from responses_ws._batch_progress import Progress
-from responses_ws._batch_worker import Ask, Outcome
+from responses_ws._batch_worker import Outcome
 from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import (
     ConfigurationError,
@@ -50,26 +51,21 @@ class Run:
 
     What came of one is written down by the thread that brings it, which no Ctrl-C interrupts, before this one
     hears of it.
-
-    :param ask: asks with a payload, in a worker.
     """
 
     def __init__(
         self,
-        executor: Executor,
-        ask: Ask,
+        crew: Crew,
         file: ResultsFile,
         concurrency: int,
         progress: Progress,
     ) -> None:
-        self._executor = executor
-        self._ask = ask
+        self._crew = crew
         self._file = file
         self._progress = progress
         self._throttle = Throttle(concurrency)
         self._waiting: deque[Input] = deque()
         self._running = 0
-        self._futures: set[Future[Outcome]] = set()
         self._ended: Mailbox[Ended] = Mailbox()
         self._fatal: BaseException | None = None
 
@@ -80,7 +76,7 @@ class Run:
             while self._is_under_way():
                 self._file.sync()
         finally:
-            self._leave()
+            self._crew.leave()
         if self._fatal is not None:
             raise self._fatal
 
@@ -96,25 +92,17 @@ class Run:
         self._hear(min(pause or SYNC_SECONDS, SYNC_SECONDS))
         return True
 
-    def _leave(self) -> None:
-        """Take back what an executor has not brought yet."""
-        for future in self._futures.copy():
-            future.cancel()
-
     @property
     def _may_begin(self) -> bool:
         return bool(self._waiting) and self._fatal is None
 
     def _begin(self, one: Input) -> None:
-        sent_at = time.monotonic()
         try:
-            future = self._executor.submit(self._ask, one.payload)
+            self._crew.begin(one.payload, functools.partial(self._bring, one, time.monotonic()))
         except Exception as error:
             self._fatal = error  # a process died, or somebody has shut it down
             return
         self._running += 1
-        self._futures.add(future)
-        future.add_done_callback(functools.partial(self._bring, one, sent_at))
 
     def _hear(self, seconds: float) -> None:
         found = wait_for(self._ended, seconds)
@@ -149,7 +137,6 @@ class Run:
     # -- in the thread that brings the outcome
 
     def _bring(self, one: Input, sent_at: float, future: Future[Outcome]) -> None:
-        self._futures.discard(future)
         try:
             outcome = _outcome(future)
             verdict = judge(outcome, one.attempts) if isinstance(outcome, ResponsesWSError) else Verdict.DONE

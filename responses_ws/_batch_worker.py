@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+from responses_ws._batch_crew import Crew, Hired, Threads
 from responses_ws._core.retry import Retry
 from responses_ws.errors import ConfigurationError, ResponsesWSError, bare
 from responses_ws.messages import Message
@@ -90,8 +91,8 @@ def _made(make_pool: MakePool) -> ConnectionPool:
 @contextlib.contextmanager
 def workers(
     pool: ConnectionPool | MakePool | None, concurrency: int, executor: Executor | None
-) -> Iterator[tuple[Executor, Ask]]:
-    """Who asks, and how: threads of this process, or whatever the executor has.
+) -> Iterator[Crew]:
+    """Who asks: threads of this process, or whatever the executor has.
 
     :param pool: None takes one of the environment, with a connection for each that is under way at most.
     """
@@ -101,18 +102,16 @@ def workers(
             raise ConfigurationError(
                 "pool must be a function that makes a ConnectionPool, for the executor may run it elsewhere"
             )
-        yield executor, functools.partial(ask_there, uuid.uuid4().hex, pool)
+        yield Hired(executor, functools.partial(ask_there, uuid.uuid4().hex, pool))
         return
     worker = Worker(pool)
-    threads = executor or ThreadPoolExecutor(concurrency, "responses_ws-batch")
+    threads = Threads(worker.ask)
     try:
-        yield threads, worker.ask
+        yield threads if executor is None else Hired(executor, worker.ask)
     finally:
-        if executor is None:  # so that they end by themselves when a second interrupt breaks in below
-            threads.shutdown(wait=False, cancel_futures=True)
+        threads.over = True  # at once, for a second interrupt may end what follows
         worker.dismiss()
-        if executor is None:
-            threads.shutdown()
+        threads.join()
 
 
 _workers: dict[tuple[int, str], Worker] = {}

@@ -154,9 +154,9 @@ def run(
         done = len(inputs) - len(wanted)
         with (
             show_progress(progress, total=len(inputs), done=done) as bar,
-            workers(pool, concurrency, executor) as (threads, ask),
+            workers(pool, concurrency, executor) as crew,
         ):
-            Run(threads, ask, file, concurrency, bar).finish(wanted)
+            Run(crew, file, concurrency, bar).finish(wanted)
         return _report(path, inputs, file, len(wanted))
     finally:
         file.close()

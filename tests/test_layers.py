@@ -67,6 +67,7 @@ LEVELS = {
     f"{PACKAGE}._usage": 4,
     f"{PACKAGE}._recovery": 5,
     f"{PACKAGE}.session": 6,
+    f"{PACKAGE}._batch_crew": 6,
     f"{PACKAGE}._batch_file": 6,
     f"{PACKAGE}._batch_inputs": 6,
     f"{PACKAGE}._batch_policy": 6,
