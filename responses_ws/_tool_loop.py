@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolLoop"]
 
+logger = logging.getLogger("responses_ws")
+
 WENT_ON = "the call was not made: the user went on without it"
+AMBIGUOUS = "no call was made: the answer has two with this call_id; make them again, one at a time"
+BEGUN = (
+    "the answer has two calls with this call_id: the first was begun and may have had effects, the other was "
+    "not made"
+)
 REFUSED = "the user refused the call"
 
 
@@ -85,6 +93,7 @@ class ToolLoop:
         begun ahead, and for calls that were not made that they were not; without those that the items answer
         themselves.
         """
+        self._refuse_ambiguous(options)
         given = {_answered(item) for item in items}
         skipped = [
             self._runner.left_behind(call) or output_item(call, report(ToolError(WENT_ON)))
@@ -111,6 +120,7 @@ class ToolLoop:
         Raises what the approval hook raises, and :class:`ToolError` for a tool that is to raise.
         """
         self.prune()
+        self._refuse_ambiguous(options)
         ready = []
         for call in self.todo(options):
             check()
@@ -146,6 +156,14 @@ class ToolLoop:
     def wake(self) -> None:
         """Let the thread that waits for tools look at its ``check``."""
         self._runner.wake()
+
+    def _refuse_ambiguous(self, options: ChatOptions) -> None:
+        """Each id takes one output, which the model would take for that of either call."""
+        twice = self._ledger.ambiguous_calls
+        for call in self.todo(options) if twice else ():
+            if call.id in twice:
+                logger.warning("an answer has two calls with one call_id; the model is asked to call again")
+                self._answer(call, report(ToolError(BEGUN if self._runner.left_behind(call) else AMBIGUOUS)))
 
     def _addressed(self, answers: list[Item]) -> list[Item]:
         """The answers with the ``caller`` of their calls, where that is a program of the model's."""

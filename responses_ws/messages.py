@@ -103,7 +103,8 @@ class Message:
     """A whole answer, or the part of it that arrived.
 
     :ivar content: the answer text; an empty string when there is none.
-    :ivar tool_calls: the calls to make, keyed by ``call_id``, in output order; None when there are none.
+    :ivar tool_calls: the calls to make, keyed by ``call_id`` (a second one of the same ``call_id`` by item id
+        or place), in output order; None when there are none.
     :ivar status: ``completed``, ``incomplete``, ``failed`` or what the service said; ``in_progress`` for a
         part.
     :ivar incomplete_reason: why the answer stopped early, e.g. ``max_output_tokens``.

@@ -724,6 +724,42 @@ def test_any_interleaving_of_parallel_calls_gives_each_its_own(case, names, anno
     assert calls_of(message) == {f"c{number}": text for number, text in enumerate(texts)}
 
 
+def called(number: int, **ids: str) -> dict:
+    return {"type": "function_call", "call_id": "1", "name": "f", "arguments": f'{{"n":{number}}}', **ids}
+
+
+def announced(index: int, call: dict) -> list[dict]:
+    return [
+        {"type": "response.output_item.added", "output_index": index, "item": {**call, "arguments": ""}},
+        {
+            "type": "response.function_call_arguments.delta",
+            "output_index": index,
+            "item_id": call.get("id"),
+            "delta": call["arguments"],
+        },
+        {"type": "response.output_item.done", "output_index": index, "item": call},
+    ]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_two_calls_with_one_call_id_are_two(whole, named):
+    """Neither hides the other, whatever the service names them; a call that is sent twice is one to make."""
+    calls = [called(number, **({"id": f"fc_{number}"} if named else {})) for number in (1, 2)]
+    response = {"id": "r", "status": "completed", "output": calls if whole else []}
+    end = {"type": "response.completed", "response": response}
+    message = message_of([*announced(0, calls[0]), *announced(1, calls[1]), end])
+    assert message.output == calls
+    assert message.tool_calls is not None
+    assert [(call.id, call.arguments) for call in message.tool_calls.values()] == [
+        ("1", '{"n":1}'),
+        ("1", '{"n":2}'),
+    ]
+    assert list(message.tool_calls) == ["1", "fc_2" if named else "2"]
+    again = message_of([*announced(0, calls[0]), *announced(1, {**calls[0], "id": "fc_3"}), end])
+    assert whole or list(again.tool_calls or ()) == ["1"]
+
+
 @given(interleaved(), st.booleans())
 def test_any_interleaving_of_texts_gives_each_its_own(case, as_items):
     texts, arrivals = case

@@ -230,6 +230,77 @@ def test_a_service_may_count_calls_anew_in_each_answer(eager):
         assert (made, talk.unfinished) == ([0, 1, 2], False)
 
 
+def doubling(*arguments: dict[str, Any]) -> Any:
+    """A model that makes these calls with one id, then one after the other, and tells the outputs."""
+
+    def reply(items: list[dict[str, Any]], request: dict[str, Any]) -> Any:
+        outputs = [str(item["output"]) for item in items if item["type"] == "function_call_output"]
+        if len(outputs) > len(arguments):
+            return " ".join(outputs[1:])
+        wanted = arguments[len(outputs) - 1 : len(outputs)] or arguments
+        return [
+            {"type": "function_call", "name": "add", "call_id": "1", "arguments": json.dumps(each)}
+            for each in wanted
+        ]
+
+    return reply
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_two_calls_with_one_id_are_not_told_apart_by_guessing(eager):
+    """One output answers both, and the model could take it for that of either: it is asked to call again."""
+    made: list[tuple[int, int]] = []
+
+    @tool
+    def add(a: int, b: int) -> int:
+        made.append((a, b))
+        return a + b
+
+    model = Model(doubling({"a": 1, "b": 2}, {"a": 3, "b": 4}))
+    with ScriptedServer(model=model) as server, chat(server, tools=[add], eager_tools=eager) as talk:
+        message = talk.step("Go.")
+        assert message.tool_calls is not None
+        assert [call.arguments for call in message.tool_calls.values()] == [
+            '{"a": 1, "b": 2}',
+            '{"a": 3, "b": 4}',
+        ]
+        assert talk.run_tools().content == "3 7"
+        (told, *_) = [item["output"] for item in talk.items if item["type"] == "function_call_output"]
+        assert "the other was not made" in told if eager else "no call was made" in told
+        until(lambda: len(made) == (3 if eager else 2))
+        assert (made[-2:], talk.unfinished) == ([(1, 2), (3, 4)], False)
+
+
+def test_a_call_that_is_sent_twice_is_made_once():
+    """Some gateways repeat an item under another id."""
+    made: list[int] = []
+
+    @tool
+    def work(number: int) -> str:
+        made.append(number)
+        return "done"
+
+    def reply(items, request):
+        if items[-1]["type"] == "function_call_output":
+            return str(items[-1]["output"])
+        return [
+            {"type": "function_call", "name": "work", "call_id": "call_0", "arguments": '{"number":1}'}
+        ] * 2
+
+    with ScriptedServer(model=Model(reply)) as server, chat(server, tools=[work]) as talk:
+        assert (talk.ask("Go.").content, made) == ("done", [1])
+
+
+def test_a_question_goes_on_without_two_calls_with_one_id():
+    """They have one output, as any other call."""
+    model = Model(doubling({"a": 1, "b": 2}, {"a": 3, "b": 4}))
+    with ScriptedServer(model=model) as server, chat(server, tools=[add]) as talk:
+        talk.step("Go.")
+        talk.ask("Never mind.")
+        outputs = [item["output"] for item in talk.items if item["type"] == "function_call_output"]
+        assert len([told for told in outputs if "no call was made" in told]) == 1
+
+
 @pytest.mark.parametrize("call_id", ["", None])
 def test_a_call_without_an_id_is_left_to_the_caller(call_id):
     """It cannot be answered, so that waiting for its output would never end."""

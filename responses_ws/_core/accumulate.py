@@ -190,6 +190,10 @@ class Item:
         if stage is Stage.DONE:
             self.parts.clear()
 
+    def is_done_elsewhere(self, index: int | None) -> bool:
+        """Whether nothing more comes to it, and its place is known to be another one."""
+        return self.stage is Stage.DONE and None not in (index, self.index) and index != self.index
+
     def snapshot(self, *, ended: bool) -> dict[str, Any]:
         """The item as far as it is known: what was sent of it, with the texts that have arrived since."""
         if self.stage is Stage.DONE:
@@ -256,7 +260,7 @@ class Output:
         return [item.snapshot(ended=ended) for item in seen]
 
     def _completed(self, item: dict[str, Any], index: int) -> dict[str, Any]:
-        known = self._find(_names(item, index), Stage.FINAL)
+        known = self._find(_names(item, index), Stage.FINAL, index)
         return item if known is None else filled(item, known.snapshot(ended=True))
 
     def _find_part(self, kind: Kind, event: Event) -> Part:
@@ -266,7 +270,7 @@ class Output:
             said["role"] = "assistant"
         index = count(event.get("output_index"))
         names = _names(said, index)
-        item = self._find(names, Stage.DONE) or self._open(said, index, names)
+        item = self._find(names, Stage.DONE, index) or self._open(said, index, names)
         return item.parts.setdefault((kind, count(event.get(kind.number)) or 0), Part())
 
     def _finish_text(self, event_type: str, event: Event) -> None:
@@ -288,18 +292,23 @@ class Output:
         sent, stage = mapping(event.get("item")), ITEM_STAGES[event_type]
         index = count(event.get("output_index"))
         names = _names(sent, index)
-        item = self._find(names, stage) or self._open({}, index, names)
+        item = self._find(names, stage, index) or self._open({}, index, names)
         item.take(sent, stage)
         item.index = index if item.index is None else item.index
         self._named.update(dict.fromkeys(names, item))
         self._routes.clear()
 
-    def _find(self, names: list[Name], stage: Stage) -> Item | None:
-        """By id, else by place: a place belongs to the item there until that has reached the stage itself."""
+    def _find(self, names: list[Name], stage: Stage, index: int | None) -> Item | None:
+        """By id, else by place: a place belongs to the item there until that has reached the stage itself.
+
+        A call that is done and another one at another place are two, though some services name them alike.
+        """
         nameless = (names[0][0], "", None)
         for name in (*names, nameless):
             item = self._named.get(name)
-            if item is not None and (name[1] in IDS or item.stage < stage):
+            if item is None or (name[1] == "call_id" and item.is_done_elsewhere(index)):
+                continue
+            if name[1] in IDS or item.stage < stage:
                 return item
         return None
 

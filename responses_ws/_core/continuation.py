@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from responses_ws._core.fields import mappings, sendable, text
-from responses_ws._core.replay import Item, check_new, finished, open_calls, replayable
+from responses_ws._core.replay import Item, ambiguous_calls, check_new, finished, open_calls, replayable
 from responses_ws._core.request import stores
 from responses_ws.errors import ConfigurationError
 
@@ -111,6 +111,11 @@ class Ledger:
     def open_calls(self) -> dict[str, Item]:
         """The calls without an output, by ``call_id``, in order."""
         return open_calls(self._state.items)
+
+    @property
+    def ambiguous_calls(self) -> set[str]:
+        """The ids of open calls that two different calls have."""
+        return ambiguous_calls(self._state.items)
 
     def append(self, *items: Mapping[str, Any]) -> None:
         """Add what the next request must bring, whatever becomes of it: outputs of tools that ran.

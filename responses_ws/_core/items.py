@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ class Said:
     """What the items of a response say together.
 
     :ivar content: all answer text; an empty string when there is none.
-    :ivar tool_calls: the calls to make, by call id (by item id or place where there is none), or None.
+    :ivar tool_calls: the calls to make, by call id (by item id or place where there is none, or another call
+        has it), or None.
     :ivar refusal: the text of a refusal; None when the model did not refuse.
     :ivar reasoning: the text of each reasoning item, or else its summary, with empty lines between parts; or
         None.
@@ -56,14 +58,25 @@ def read(items: Iterable[Item]) -> Said:
             annotations += mappings(part.get("annotations"))
         reasoning += list(filter(None, thoughts)) or _summary(item)
         call = tool_call(item)
-        if call is not None:
-            calls[call.id or call.item_id or str(index)] = call
+        if call is not None and not _known(call, calls):
+            keys = itertools.chain((call.id, call.item_id), map(str, itertools.count(index)))
+            calls[next(key for key in keys if key and key not in calls)] = call
     return Said(
         "".join(answer),
         calls or None,
         "".join(refusal) or None,
         "\n\n".join(reasoning) or None,
         annotations,
+    )
+
+
+def _known(call: ToolCall, calls: dict[str, ToolCall]) -> bool:
+    """Whether it is there already: some servers send one call twice."""
+    known = calls.get(call.id or "")
+    return known is not None and (known.type, known.name, known.arguments) == (
+        call.type,
+        call.name,
+        call.arguments,
     )
 
 

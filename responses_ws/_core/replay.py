@@ -8,7 +8,16 @@ from typing import Any
 from responses_ws._core.fields import text
 from responses_ws.errors import ConfigurationError
 
-__all__ = ["Item", "answers_all", "check_new", "finished", "kind_of", "open_calls", "replayable"]
+__all__ = [
+    "Item",
+    "ambiguous_calls",
+    "answers_all",
+    "check_new",
+    "finished",
+    "kind_of",
+    "open_calls",
+    "replayable",
+]
 
 Item = dict[str, Any]
 
@@ -43,6 +52,21 @@ def open_calls(items: Iterable[Item]) -> dict[str, Item]:
         else:
             found.pop((kind_of(item), text(item.get("call_id")) or ""), None)
     return {call_id: item for (_, call_id), item in found.items() if call_id}
+
+
+def ambiguous_calls(items: Iterable[Item]) -> set[str]:
+    """The ids that two different calls have which wait for their outputs; one output can answer one only."""
+    found: dict[Key, Item] = {}
+    twice: set[Key] = set()
+    for item in items:
+        key = _answer_to(item)
+        if key is None:
+            answered = (kind_of(item), text(item.get("call_id")) or "")
+            found.pop(answered, None)
+            twice.discard(answered)
+        elif _wanted(found.setdefault(key, item)) != _wanted(item):
+            twice.add(key)
+    return {call_id for _, call_id in twice if call_id}
 
 
 def check_new(history: Sequence[Item], new: Sequence[Item], *, all_answered: bool) -> None:
@@ -117,6 +141,11 @@ def replayable(items: Iterable[Item], *, reasoning: bool = True) -> list[Item]:
         left_out = "id" if orphaned and kind in NAMELESS else ""
         found.append({name: value for name, value in item.items() if value is not None and name != left_out})
     return found
+
+
+def _wanted(call: Item) -> Item:
+    """What a call is for, without what names it: some servers send one call twice."""
+    return {name: value for name, value in call.items() if name not in ("id", "status")}
 
 
 def kind_of(item: Item) -> str:
