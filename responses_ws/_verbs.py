@@ -12,11 +12,11 @@ from responses_ws.errors import Delivery, ProtocolError
 from responses_ws.messages import Chunk, Message
 from responses_ws.stream import ResponseStream
 
-__all__ = ["Verbs"]
+__all__ = ["Chained", "Verbs"]
 
 
-class Verbs(ABC):
-    """Asks, and continues what was completed last."""
+class Chained(ABC):
+    """Continues what was completed last."""
 
     __slots__ = ()
 
@@ -24,6 +24,26 @@ class Verbs(ABC):
     @abstractmethod
     def last_response_id(self) -> str | None:
         """The last completed response, which the next one continues; None at the start of a chain."""
+
+    def _payload(
+        self, *, previous_response_id: str | Unset | None, extra: Mapping[str, Any], **fields: Any
+    ) -> Callable[[], dict[str, Any]]:
+        """What makes the payload; it may be asked again, when what it continues has changed."""
+        return lambda: build(
+            previous_response_id=self._chained(previous_response_id, extra), extra=extra, **fields
+        )
+
+    def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
+        """The caller's word, else the chain; a ``conversation`` holds its history itself."""
+        if given is not UNSET or extra.get("conversation") is not None:
+            return given
+        return self.last_response_id or UNSET
+
+
+class Verbs(Chained):
+    """Asks."""
+
+    __slots__ = ()
 
     @abstractmethod
     def _start(self, payload: Callable[[], Mapping[str, Any]]) -> ResponseStream:
@@ -88,17 +108,14 @@ class Verbs(ABC):
         **extra: Any,
     ) -> ResponseStream:
         """Ask, and return as soon as the request has left. See :meth:`create_response`."""
-
-        def payload() -> dict[str, Any]:
-            return build(
-                model=model,
-                input=input,
-                tools=tools,
-                previous_response_id=self._chained(previous_response_id, extra),
-                instructions=instructions,
-                extra=extra,
-            )
-
+        payload = self._payload(
+            model=model,
+            input=input,
+            tools=tools,
+            previous_response_id=previous_response_id,
+            instructions=instructions,
+            extra=extra,
+        )
         return self._start(payload)
 
     def warmup(self, *, model: str, **extra: Any) -> str:
@@ -129,9 +146,3 @@ class Verbs(ABC):
                 "the warmup ended without a response id", delivery=Delivery.STARTED, partial=message
             )
         return message.response_id
-
-    def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
-        """The caller's word, else the chain; a ``conversation`` holds its history itself."""
-        if given is not UNSET or extra.get("conversation") is not None:
-            return given
-        return self.last_response_id or UNSET

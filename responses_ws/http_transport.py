@@ -13,12 +13,13 @@ from responses_ws._core.chain import Chain
 from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.events import Event
 from responses_ws._core.options import check_callable
-from responses_ws._core.request import UNSET, Unset, build, encode_http, stores
+from responses_ws._core.request import UNSET, Unset, encode_http, stores
 from responses_ws._http_call import HttpCall
 from responses_ws._http_line import HttpLine
 from responses_ws._settings import Credentials, Settings
 from responses_ws._stored_responses import UNFINISHED, StoredResponses
 from responses_ws._transport.deadline import NEVER, Deadline
+from responses_ws._verbs import Chained
 from responses_ws.errors import ConcurrencyError
 from responses_ws.messages import Chunk, Limits, Message, Timeouts
 from responses_ws.stream import ResponseStream
@@ -31,7 +32,7 @@ __all__ = ["HTTPTransport"]
 T = TypeVar("T")
 
 
-class HTTPTransport(StoredResponses):
+class HTTPTransport(Chained, StoredResponses):
     """A blocking client for the Responses API over HTTP, with the verbs, chunks, messages and errors of
     :class:`WebSocket`.
 
@@ -250,19 +251,6 @@ class HTTPTransport(StoredResponses):
         """Do nothing: over HTTP there is no connection that could be prepared."""
 
     # -- inside
-
-    def _payload(
-        self, *, previous_response_id: str | Unset | None, extra: Mapping[str, Any], **fields: Any
-    ) -> Callable[[], dict[str, Any]]:
-        return lambda: build(
-            previous_response_id=self._chained(previous_response_id, extra), extra=extra, **fields
-        )
-
-    def _chained(self, given: str | Unset | None, extra: Mapping[str, Any]) -> str | Unset | None:
-        """The caller's word, else the chain; a ``conversation`` holds its history itself."""
-        if given is not UNSET or extra.get("conversation") is not None:
-            return given
-        return self.last_response_id or UNSET
 
     def _start(
         self, payload: Callable[[], Mapping[str, Any]], *, stream: bool | None = True
