@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from responses_ws._call import Call
 from responses_ws._connection import Connection
 from responses_ws._core.chain import Chain
-from responses_ws._core.request import encode_steer, stores
+from responses_ws._core.request import stores
 from responses_ws._dialer import Dialer
 from responses_ws._settings import Settings
 from responses_ws._transport.deadline import Deadline, overdue
@@ -20,7 +20,6 @@ from responses_ws.errors import (
     ResponsesWSError,
     ResponseTimeout,
 )
-from responses_ws.messages import Steer
 from responses_ws.stream import ResponseStream
 
 __all__ = ["Channel"]
@@ -84,7 +83,7 @@ class Channel:
             response_timeout=self._settings.response_timeout,
             completed=lambda message: connection.remember(call, message.response_id),
             owner=owner,
-            steer=lambda input: self._steer(call, input),
+            steer=lambda input: connection.steer(call, self._settings.steer(input)),
         )
         try:
             connection.rotate()
@@ -109,12 +108,6 @@ class Channel:
         if fields.get("stream_id") not in (None, self._lane):
             raise ConfigurationError(f"stream_id: the payload names another lane than {self._lane!r}")
         return {**fields, "stream_id": self._lane}
-
-    def _steer(self, call: Call, input: str | Sequence[Mapping[str, Any]]) -> Steer:
-        if not self._settings.endpoint.steering:
-            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
-        most = self._settings.max_request_bytes
-        return self._connection.steer(call, lambda target: encode_steer(target, input, max_bytes=most))
 
     def _send(
         self,

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple, Protocol
 from responses_ws._call import Call
 from responses_ws._connection import Connection
 from responses_ws._core.continuation import Place
-from responses_ws._core.request import encode_steer
 from responses_ws._dialer import Dialer
 from responses_ws._nap import Nap
 from responses_ws._settings import Settings
 from responses_ws._transport import clock
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline, overdue
-from responses_ws.errors import ConfigurationError, ConnectionError, ResponsesWSError
+from responses_ws.errors import ConnectionError, ResponsesWSError
 from responses_ws.messages import Steer
 
 __all__ = ["Compose", "Line", "Sent"]
@@ -185,12 +184,7 @@ class Line:
         Raises :class:`ConfigurationError` for bad input and for a service that has no steering, and
         :class:`ConnectionError` when the response has not begun or is over.
         """
-        if not self._settings.endpoint.steering:
-            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
-        most = self._settings.max_request_bytes
-        return self._connection.steer(
-            call, lambda target: encode_steer(target, input, max_bytes=most), leaving
-        )
+        return self._connection.steer(call, self._settings.steer(input), leaving)
 
     def forgo_lanes(self) -> None:
         """It uses none."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._core import headers as header_rules
 from responses_ws._core.endpoint import Endpoint, check_insecure
 from responses_ws._core.key import KeySource
 from responses_ws._core.options import check_method, check_type
-from responses_ws._core.request import encode
+from responses_ws._core.request import encode, encode_steer
 from responses_ws._core.secret import Secret
 from responses_ws._transport.base import Target
 from responses_ws._version import __version__
@@ -126,6 +126,15 @@ class Settings:
     def encode(self, payload: Mapping[str, Any]) -> bytes:
         """The WebSocket message for a payload; see :func:`responses_ws._core.request.encode`."""
         return encode(payload, max_bytes=self.max_request_bytes)
+
+    def steer(self, input: str | Sequence[Mapping[str, Any]]) -> Callable[[str], bytes]:
+        """What makes the message that gives a response more input, from the response's id.
+
+        Raises :class:`ConfigurationError` for a service that has no steering; what it gives, for bad input.
+        """
+        if not self.endpoint.steering:
+            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
+        return lambda target: encode_steer(target, input, max_bytes=self.max_request_bytes)
 
     def _set_credentials(self, credentials: Credentials) -> None:
         self._key = credentials.key

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from responses_ws._call import Call
 from responses_ws._core.continuation import Place
-from responses_ws._core.request import encode_steer
 from responses_ws._line import Compose, Sent
 from responses_ws._pool.member import Seat
 from responses_ws._pool.waiter import Waiter
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws._transport.mailbox import WOKEN
-from responses_ws.errors import ConfigurationError, ConnectionError, Delivery
+from responses_ws.errors import ConnectionError, Delivery
 from responses_ws.messages import Steer
 
 if TYPE_CHECKING:
@@ -83,15 +82,10 @@ class PooledLine:
         leaving: Callable[[str, Steer], object],
     ) -> Steer:
         """Give the call's running response more input; see :meth:`Line.steer`."""
-        seat = self._home
-        if not self._desk.settings.endpoint.steering:
-            raise ConfigurationError("steer: this service has no steering (Endpoint.steering)")
+        seat, encode = self._home, self._desk.settings.steer(input)
         if seat is None or call is not self._running():
             raise ConnectionError("steer: the response has not begun, or is over")
-        most = self._desk.settings.max_request_bytes
-        return seat.member.connection.steer(
-            call, lambda target: encode_steer(target, input, max_bytes=most), leaving
-        )
+        return seat.member.connection.steer(call, encode, leaving)
 
     def forgo_lanes(self) -> None:
         """The service has refused a lane."""
