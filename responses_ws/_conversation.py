@@ -138,7 +138,7 @@ class Conversation:
         """Let the service shorten the history."""
         with self.alone() as turn:
             if self.waiting:
-                raise ConfigurationError("compact: calls wait for their outputs; run_tools() first")
+                raise ConfigurationError(_not_yet(self._loop.theirs(options)))
             if not self.ledger.items:
                 return
             payload = options.to_compact(self.ledger.step((), {}).request(None, Form.WHOLE).payload["input"])
@@ -260,6 +260,19 @@ class Conversation:
                 on_usage(usage, response_id)
 
         return count
+
+
+def _not_yet(theirs: list[str]) -> str:
+    """Why a history cannot be compacted, and the way out.
+
+    :param theirs: what only the caller can answer.
+    """
+    if not theirs:
+        return "compact: calls wait for their outputs; run_tools() first"
+    return (
+        f"compact: {', '.join(theirs)}: only the caller can answer; ask() with the output, or with an "
+        "mcp_approval_response, first"
+    )
 
 
 def _parsed(message: Message, options: ChatOptions) -> Message:

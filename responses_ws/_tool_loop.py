@@ -88,17 +88,19 @@ class ToolLoop:
             if call is not None and call_id not in answers and _is_ours(call, options)
         ]
 
+    def theirs(self, options: ChatOptions) -> list[str]:
+        """The ids of the calls and the approvals that only the caller can answer, and has not."""
+        known = {*self._runner.answers, *(call.id for call in self.todo(options))}
+        return [call_id for call_id in self.waiting() if call_id not in known]
+
     def answers_for(self, items: Iterable[Item], options: ChatOptions) -> list[Item]:
         """What has to go before new items: the answers that are ready, what there is of calls that were
         begun ahead, and for calls that were not made that they were not; without those that the items answer
-        themselves.
+        themselves. Approvals that could be given here are refused.
         """
         self._refuse_ambiguous(options)
         given = {_answered(item) for item in items}
-        skipped = [
-            self._runner.left_behind(call) or output_item(call, report(ToolError(WENT_ON)))
-            for call in self._skippable(options)
-        ]
+        skipped = [self._skipped(call) for call in self.todo(options)]
         before = [*self.unsent(), *self._addressed(skipped)]
         return [item for item in before if _answered(item) not in given]
 
@@ -174,6 +176,11 @@ class ToolLoop:
             else item
             for item in answers
         ]
+
+    def _skipped(self, call: ToolCall) -> Item:
+        if call.type == "mcp_approval_request":
+            return _approval(call, WENT_ON)
+        return self._runner.left_behind(call) or output_item(call, report(ToolError(WENT_ON)))
 
     def _skippable(self, options: ChatOptions) -> list[ToolCall]:
         return [call for call in self.todo(options) if call.type != "mcp_approval_request"]

@@ -153,7 +153,8 @@ class Chat(Portable):
         """Ask, run the tools that the model calls, and wait for the answer.
 
         Calls that were open before and are not answered by the input are reported to the model as not made;
-        those that ``eager_tools`` has begun, with their output or as being made.
+        those that ``eager_tools`` has begun, with their output or as being made. What ``approve`` was to
+        approve for MCP servers is refused.
 
         :param input: a text, an :class:`Image`, :class:`File` or :class:`Audio`, a dict as the service
             defines it (an item, or a part of a message), or a list of these.
@@ -243,7 +244,8 @@ class Chat(Portable):
         """Whether a call has no output that the model has seen; :meth:`run_tools` goes on.
 
         In a chat that had no open calls before the question, the question is then part of the history. Calls
-        that only the caller can answer stay open.
+        that only the caller can answer stay open; an approval that nobody gave, until the conversation has
+        gone on without it.
         """
         return self._conversation.waiting
 
@@ -296,7 +298,8 @@ class Chat(Portable):
         request goes over HTTP (``POST /responses/compact``), and the next one begins a new chain. With
         ``with_params(compact_threshold=...)`` the service compacts by itself, and keeps the chain.
 
-        :raises: what :meth:`ask` raises; :class:`ConfigurationError` while calls wait for their outputs.
+        :raises: what :meth:`ask` raises; :class:`ConfigurationError` while calls wait for their outputs, or
+            an approval to be given; the message tells the way out.
         """
         self._conversation.compact(self._options)
         return self

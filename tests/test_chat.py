@@ -378,6 +378,40 @@ def test_mcp_servers_ask_the_same_hook():
             assert talk.ask([answer]).content == "approved: False"
 
 
+def test_a_question_in_place_of_an_approval_refuses_it():
+    """The hook is not asked about it when the conversation is elsewhere."""
+    asked: list[str | None] = []
+
+    def approve(call: ToolCall) -> bool:
+        asked.append(call.name)
+        raise LookupError
+
+    with ScriptedServer(model=Model(mcp)) as server, chat(server, approve=approve) as talk:
+        with pytest.raises(LookupError):
+            talk.ask("delete it")
+        assert talk.ask("never mind").content == "approved: False"
+        assert (asked, talk.unfinished) == (["delete"], False)
+
+
+def test_an_approval_that_nobody_gave_does_not_hold_a_chat_for_ever():
+    """It can be given as long as nothing else was said; then the conversation is whole again."""
+
+    def reply(items, request):
+        return mcp(items, request) if items[-1].get("content") == "delete it" else "as you like"
+
+    with ScriptedServer(model=Model(reply)) as server, chat(server) as talk:
+        request = talk.ask("delete it").output[0]
+        with pytest.raises(
+            ConfigurationError, match=f"compact: {request['id']}: .* ask\\(\\) with the output"
+        ):
+            talk.compact()
+        assert talk.unfinished
+        assert talk.ask("never mind").content == "as you like"
+        assert not talk.unfinished
+        talk.compact()
+        assert talk.ask("go on").content == "as you like"
+
+
 def test_an_eager_tool_starts_while_the_answer_streams():
     """As soon as its arguments are whole: the answer goes on only when the tool has begun."""
     begun = threading.Event()

@@ -11,6 +11,7 @@ from responses_ws._core import items as item_rules
 from responses_ws._core.events import Event, event_type
 from responses_ws._core.fields import mapping, mappings, printable, text
 from responses_ws._core.items import Item
+from responses_ws._core.replay import CALLERS
 from responses_ws.messages import Message, ToolCall
 
 __all__ = ["AnnouncedCalls", "approval_request", "messages_of", "open_approvals", "output_item"]
@@ -54,14 +55,25 @@ def approval_request(item: Item) -> ToolCall | None:
 
 
 def open_approvals(items: Iterable[Item]) -> dict[str, ToolCall]:
-    """The approvals that were asked for and not answered, by the id of the request."""
+    """The approvals that were asked for and not answered, by the id of the request.
+
+    Unlike a call, one may stay without an answer: once the user has said something else and the model has
+    gone on with that, nothing waits for it any more.
+    """
     waiting: dict[str, ToolCall] = {}
+    passed_over: list[str] = []
     for item in items:
         call = approval_request(item)
-        if call is not None and call.id is not None:
-            waiting[call.id] = call
-        elif item.get("type") == "mcp_approval_response":
+        if item.get("type") == "mcp_approval_response":
             waiting.pop(text(item.get("approval_request_id")) or "", None)
+        elif item.get("role") in CALLERS:
+            passed_over = list(waiting)
+        else:
+            for request_id in passed_over:
+                waiting.pop(request_id, None)
+            passed_over = []
+            if call is not None and call.id is not None:
+                waiting[call.id] = call
     return waiting
 
 

@@ -21,6 +21,8 @@ ASKED: Item = {
     "arguments": '{"id": 1}',
     "server_label": "files",
 }
+SHELL: Item = {"type": "shell_call", "id": "sh_1", "call_id": "call_2", "action": {}}
+SHELL_OUTPUT: Item = {"type": "shell_call_output", "id": "sho_1", "call_id": "call_2", "output": []}
 APPROVED: Item = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
 
 
@@ -84,10 +86,17 @@ def test_a_message_holds_its_items():
         ([ASKED, APPROVED], []),
         ([ASKED, {**ASKED, "id": "mcpr_2"}, APPROVED], ["mcpr_2"]),
         ([{**ASKED, "id": None}, CALL], []),
+        ([ASKED, USER], ["mcpr_1"]),
+        ([ASKED, USER, APPROVED, said("yes")], []),
+        ([ASKED, USER, said("then not")], []),
+        ([ASKED, USER, said("then not"), {**ASKED, "id": "mcpr_2"}], ["mcpr_2"]),
+        ([ASKED, SHELL, SHELL_OUTPUT, said("may I?")], ["mcpr_1"]),
+        ([ASKED, CALL, OUTPUT, said("may I?")], ["mcpr_1"]),
+        ([ASKED, {**ASKED, "id": "mcpr_2"}, APPROVED, said("done")], ["mcpr_2"]),
     ],
 )
 def test_approvals_wait_until_they_are_answered(items, waiting):
-    """By the id of the request."""
+    """By the id of the request; or until the model has gone on with something else that the user said."""
     assert list(open_approvals(items)) == waiting
 
 
