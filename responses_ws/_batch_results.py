@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from responses_ws import errors
-from responses_ws._core.fields import mapping, text
+from responses_ws._core.fields import mapping, sendable, text
 from responses_ws.errors import Delivery, RateLimitError, ResponsesWSError
 from responses_ws.messages import Message, ToolCall
 
@@ -96,11 +96,15 @@ def _parsed(line: bytes) -> Any:
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:
-    """As people can read it; half a surrogate pair, which UTF-8 does not know, as JSON escapes it."""
+    """As people can read it; half a surrogate pair, which UTF-8 does not know, as JSON escapes it, and for an
+    infinite number, which JSON does not know, the one that comes nearest.
+    """
     try:
-        return json.dumps(value, ensure_ascii=False).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         return json.dumps(value).encode()
+    except ValueError:
+        return json.dumps(sendable(value)).encode()
 
 
 def _message_fields(message: Message) -> dict[str, Any]:

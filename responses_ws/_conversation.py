@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_stream import ChatStream, Turn
 from responses_ws._core.continuation import Form
+from responses_ws._core.fields import sendable
 from responses_ws._core.items import Item
 from responses_ws._core.tally import total
 from responses_ws._core.transcript import AnnouncedCalls, messages_of
@@ -143,7 +144,7 @@ class Conversation:
                 return
             payload = options.to_compact(self.ledger.step((), {}).request(None, Form.WHOLE).payload["input"])
             made = self.session.compact(payload, on_usage=self._counter(), on_begin=turn.hold)
-            self.ledger.replace(made.output)
+            self.ledger.replace(map(sendable, made.output))
 
     # -- inside
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from responses_ws._core.fields import mapping
+from responses_ws._core.fields import mapping, printable
 from responses_ws._core.items import Item, tool_call
 from responses_ws._core.transcript import open_approvals, output_item
 from responses_ws._tool_runner import ToolRunner
@@ -215,7 +215,7 @@ def _approval(call: ToolCall, said: object) -> Item:
     if isinstance(said, ToolCall):
         raise ConfigurationError("approve cannot edit the call of an MCP server, only allow or refuse it")
     item: Item = {"type": "mcp_approval_response", "approval_request_id": call.id, "approve": said is True}
-    reason = "" if said is True else _reason(said)
+    reason = "" if said is True else printable(_reason(said))
     return {**item, "reason": reason} if reason else item
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import resource
 import subprocess
@@ -76,6 +78,14 @@ def test_half_a_character_is_kept() -> None:
     line = decode(encode("a", "d", said("\ud83d")))
     assert line is not None
     assert line.result.message == said("\ud83d")
+
+
+def test_a_line_is_json_for_every_reader() -> None:
+    """Python reads 1e999 as infinite, and would write a word that no other reader knows."""
+    message = said("hi")
+    message.annotations = [{"score": math.inf}]
+    line = json.loads(encode("a", "d", message), parse_constant=pytest.fail)
+    assert line["message"]["annotations"] == [{"score": sys.float_info.max}]
 
 
 def error_classes() -> list[type[ResponsesWSError]]:

@@ -1571,6 +1571,32 @@ def test_a_caller_changes_nothing_of_the_history(server):
         assert talk.messages[0].content == "one"
 
 
+def test_numbers_that_no_json_can_express_do_not_end_a_conversation():
+    """Python reads 1e999 as infinite; what is sent back is the number that comes nearest."""
+    said = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "content": [
+            {"type": "output_text", "text": "hi", "logprobs": [{"logprob": "LOW"}, {"logprob": "HIGH"}]}
+        ],
+    }
+    ended = completed("resp_1")
+    ended["response"]["output"] = [said]
+    message = json.dumps(ended).replace('"LOW"', "-1e999").replace('"HIGH"', "1e999")
+    with ScriptedServer() as server:
+        server.connection(expect(), send(created("resp_1")), send(message), close(1000))
+        server.connection(expect(), send(*answer("resp_2", "two")))
+        with chat(server, store=False) as talk:
+            assert talk.ask("one").content == "hi"
+            server.connections[0].gone.wait(SECONDS)
+            assert talk.ask("two").content == "two"
+            assert talk.fork().to_dict()["ledger"]["items"]
+        (_, again) = [request for request in server.requests if request.get("type") == "response.create"]
+        (part,) = again["input"][1]["content"]
+        assert part["logprobs"] == [{"logprob": -sys.float_info.max}, {"logprob": sys.float_info.max}]
+
+
 def test_a_lost_answer_carries_its_part():
     """And the chat connects anew for the next question."""
     with ScriptedServer() as server:

@@ -511,6 +511,13 @@ def test_an_mcp_approval_is_answered_by_the_same_hook(said, response):
     assert seen == [("mcp_approval_request", "files", "delete")]
 
 
+def test_a_reason_that_cannot_be_sent_does_not_end_the_conversation():
+    """It would be kept and sent with every request from then on."""
+    calls = loop(approval(1))
+    run(calls, options(approve=lambda wanted: "not \ud83d"), go_on)
+    assert calls.unsent()[0]["reason"] == "not \ufffd"
+
+
 def test_without_a_hook_an_mcp_approval_is_left_to_the_caller():
     """Nobody else may give it."""
     calls = loop(approval(1))

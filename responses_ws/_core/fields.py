@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 __all__ = ["REPLACEMENT", "count", "mapping", "mappings", "printable", "sendable", "text"]
@@ -45,9 +46,14 @@ def printable(value: str) -> str:
 
 
 def sendable(value: Any) -> Any:
-    """A copy of a JSON value with all its texts :func:`printable`, so that it can be sent again."""
+    """A copy of a JSON value that can be sent again: its texts :func:`printable`, its numbers finite.
+
+    Python reads 1e999 as infinite, which JSON cannot express.
+    """
     if isinstance(value, str):
         return printable(value)
+    if isinstance(value, float):
+        return min(max(value, -sys.float_info.max), sys.float_info.max)
     if isinstance(value, dict):
         return {sendable(name): sendable(inside) for name, inside in value.items()}
     return [sendable(inside) for inside in value] if isinstance(value, list) else value
