@@ -407,10 +407,10 @@ def test_a_cookie_in_the_librarys_jar_is_not_sent(
 
 def test_an_endpoint_value_is_used_as_it_is(server: ScriptedServer) -> None:
     """Its URL is where the connection goes, whatever the environment says."""
-    endpoint = Endpoint(f"{server.url}/own/place?x=1")
+    endpoint = Endpoint(f"{server.url}/own/responses?x=1")
     with WebSocket(KEY, endpoint=endpoint) as ws:
         assert ask(ws) == "You said: hi."
-    assert server.connections[0].path == "/v1/own/place?x=1"
+    assert server.connections[0].path == "/v1/own/responses?x=1"
 
 
 def test_the_repr_shows_host_and_state_and_no_key(server: ScriptedServer) -> None:

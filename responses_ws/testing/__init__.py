@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from responses_ws.testing.frames import frame
     from responses_ws.testing.http import HttpRequest
     from responses_ws.testing.log import ConnectionRecord, LogEntry
-    from responses_ws.testing.model import Model, ModelConnection
+    from responses_ws.testing.model import Model
+    from responses_ws.testing.model_memory import ModelConnection
     from responses_ws.testing.model_reply import default_reply
     from responses_ws.testing.server import ScriptedServer
     from responses_ws.testing.step import Step
@@ -128,6 +129,7 @@ MODULES = (
     "frames",
     "log",
     "model",
+    "model_memory",
     "model_reply",
     "step",
     "steps_flow",

@@ -20,11 +20,12 @@ from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
 from responses_ws.testing.log import ConnectionRecord
 from responses_ws.testing.served import Served
 from responses_ws.testing.shared import Shared
-from responses_ws.testing.upgrade import accept_upgrade
+from responses_ws.testing.upgrade import accept_upgrade, http_response
 from responses_ws.testing.wire import Wire
 
 if TYPE_CHECKING:
-    from responses_ws.testing.model import Model, ModelConnection
+    from responses_ws.testing.model import Model
+    from responses_ws.testing.model_memory import ModelConnection
 
 __all__ = ["Connection"]
 
@@ -104,7 +105,7 @@ class Connection(Served):
         """Take the first request: complete the upgrade that it asks for, or go on in HTTP."""
         head = self.take_request()
         if not self.http:
-            self._upgrade(head, {})
+            self.upgrade(head)
 
     def take_request(self) -> bytes:
         """The next request, over HTTP with its body, for an answer of any kind; its head."""
@@ -120,10 +121,11 @@ class Connection(Served):
 
     def accept(self, headers: Mapping[str, str]) -> None:
         """Complete the upgrade; ``headers`` are added to the answer or replace what it has."""
-        self._upgrade(self.read_request(), headers)
+        self.upgrade(self.read_request(), headers)
 
-    def _upgrade(self, head: bytes, headers: Mapping[str, str]) -> None:
-        response = accept_upgrade(self._protocol, head, headers)
+    def upgrade(self, head: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Complete the upgrade that a head asks for."""
+        response = accept_upgrade(self._protocol, head, headers or {})
         self._protocol.send_response(response)
         self._log("out", "handshake", response.serialize())
         self._flush_protocol()
@@ -131,6 +133,13 @@ class Connection(Served):
         if response.status_code != 101:
             raise ScriptError(f"no WebSocket upgrade: {self._protocol.handshake_exc}")
         self._begin()
+
+    def refuse_address(self) -> None:
+        """Answer the upgrade as the service does where it has none."""
+        error = {"type": "invalid_request_error", "message": f"Invalid URL (GET {self.record.path})"}
+        self.answered = True
+        self.send_raw(http_response(404, {}, {"error": error}, None, "length"), kind="handshake")
+        self.finish(notify=True)
 
     def answer(self, data: bytes) -> None:
         """Answer the upgrade with ``data`` as it is, and take the connection for upgraded."""

@@ -70,7 +70,7 @@ class Inbox:
         self.messages.append(text)
 
     def _keep_request(self, text: str) -> None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(text)
             if isinstance(value, dict):
                 self._shared.note_request(value)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from responses_ws.testing.model_events import (
     Event,
     complete_item,
     error_event,
+    flat_error,
     lifecycle_event,
     new_id,
     output_events,
     response_object,
     usage,
 )
+from responses_ws.testing.model_input import check_calls
+from responses_ws.testing.model_memory import Failure, Made, ModelConnection
+from responses_ws.testing.model_refusals import Refusal, invalid, json_object, not_found
 from responses_ws.testing.model_reply import (
     Item,
     Reply,
@@ -26,66 +28,15 @@ from responses_ws.testing.model_reply import (
     items_of,
     limit_words,
 )
-from responses_ws.testing.model_requests import Refusal, check_calls, check_request, invalid, not_found
+from responses_ws.testing.model_requests import check_compaction, check_request
 
-__all__ = ["Model", "ModelConnection"]
+__all__ = ["Model"]
 
 WARMUPS = ("created", "completed", "unsupported", "generate")
 MOMENTS = ("start", "created", "delta")
 ERROR_SHAPES = ("wrapped", "flat")
 MAX_LANES = 32
 AGE_LIMIT = "Responses websocket connection limit reached. Open a new connection to go on."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """A response that was made: what it added to the history of its parent."""
-
-    id: str
-    parent: Made | None
-    input: list[Item]
-    output: list[Item]
-    stored: bool
-
-    @property
-    def history(self) -> list[Item]:
-        chain: list[Made] = []
-        made: Made | None = self
-        while made:
-            chain.append(made)
-            made = made.parent
-        return [item for made in reversed(chain) for item in (*made.input, *made.output)]
-
-
-@dataclass(slots=True, eq=False)
-class ModelConnection:
-    """What the service keeps with one connection, and loses with it.
-
-    :ivar responses: requests that were answered with a response.
-    :ivar over: whether the service wants to close the connection.
-    """
-
-    latest: dict[str | None, Made] = field(default_factory=dict)
-    lanes: set[str] = field(default_factory=set)
-    responses: int = 0
-    over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failure to play; see :meth:`Model.fail_next`."""
-
-    error: Item
-    status: int
-    when: str
-    then_failed: bool
-
-    def cut(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The events that come before it."""
-        for event in events:
-            yield event
-            if event["type"].endswith("." + self.when):
-                return
 
 
 class Model:
@@ -95,6 +46,10 @@ class Model:
     service keeps with a connection lives in the :class:`ModelConnection` that :meth:`connect` gives. All
     methods may be called from any thread; requests of one connection must come one after the other.
 
+    It refuses what is known to be refused, with the service's codes: fields of a wrong type, items and tools
+    without what they need, calls without their outputs. It steers nothing, and a ``prompt`` or a
+    ``conversation`` that is kept at the service adds nothing to what it sees.
+
     :param reply: what to say, a function of the visible history (the items) and the request; see
         :func:`default_reply`. It returns a text or output items.
     :param warmup: what ``generate: false`` does: ``created`` (``response.created``, then
@@ -103,7 +58,7 @@ class Model:
     :param max_age: responses after which a connection gets ``websocket_connection_limit_reached`` and is
         closed; None never.
     :param keepalive: put a ``keepalive`` event after ``response.in_progress`` and after every delta.
-    :param errors: the shape of errors, ``wrapped`` or ``flat``.
+    :param errors: the shape of errors over WebSocket, ``wrapped`` or ``flat``.
     :param lanes: whether ``stream_id`` is known; if not it is refused. Lanes answer one after the other.
     :param background_polls: times that a background response is retrieved before it is there.
     :param before_event: called with each event before it is sent, on the connection's thread, which serves
@@ -134,10 +89,11 @@ class Model:
         self._errors = errors
         self._lanes = lanes
         self._background_polls = background_polls
-        # Creates, made and stored responses, those in the background, forgotten ids, failures to come.
+        # Creates, made and stored responses, what these were given, the background, forgotten ids, failures.
         self._lock = threading.Lock()
         self._made: dict[str, Made] = {}
         self._stored: dict[str, Item] = {}
+        self._inputs: dict[str, list[Item]] = {}
         self._background: dict[str, int] = {}
         self._forgotten: set[str] = set()
         self._failures: deque[Failure] = deque()
@@ -148,29 +104,35 @@ class Model:
 
     def receive(self, message: str | bytes, connection: ModelConnection) -> Iterator[Event]:
         """The events that answer one message, whatever it is."""
-        try:
-            request = json.loads(message) if isinstance(message, str) else None
-        except ValueError:
-            request = None
-        if isinstance(request, dict):
-            yield from self.respond(request, connection)
+        request = json_object(message) if isinstance(message, str) else None
+        if request is None:
+            refusal = invalid("invalid_json", "The message is no JSON object.")
+            yield self._show(error_event(refusal.error, refusal.status), self._errors)
+        elif request.get("type") == "response.steer":
+            yield self._show(self._steer_failed(request), self._errors)
         else:
-            yield self._show(self._refusal_event(invalid("invalid_json", "The message is no JSON object.")))
+            yield from self.respond(request, connection)
 
-    def respond(self, request: Item, connection: ModelConnection) -> Iterator[Event]:
-        """The events that answer a request."""
+    def respond(
+        self, request: Item, connection: ModelConnection, *, errors: str | None = None
+    ) -> Iterator[Event]:
+        """The events that answer a request.
+
+        :param errors: the shape of errors; None takes that of the model.
+        """
+        shape = errors or self._errors
         number = 0
         lane = {"stream_id": request["stream_id"]} if self._lanes and "stream_id" in request else {}
         try:
             for event in self._keep_alive(self._turn(request, connection)):
-                yield self._show({**event, **lane, "sequence_number": number})
+                yield self._show({**event, **lane, "sequence_number": number}, shape)
                 number += 1
         except Refusal as refusal:
-            event = self._refusal_event(refusal)
+            event = error_event(refusal.error, refusal.status)
             if not refusal.of_connection:
-                _evict(request, connection)
+                connection.evict(request)
                 event.update(lane)
-            yield self._show(event)
+            yield self._show(event, shape)
 
     def fail_next(
         self,
@@ -213,12 +175,15 @@ class Model:
 
     def start(self, request: Item) -> Item:
         """A response in the background: made, but not shown before it was asked for a few times."""
-        *_, last = self.respond(request, self.connect())
+        if request.get("store") is False:
+            raise invalid("invalid_value", "A background response must be stored.", "store")
+        *_, last = self.respond(request, self.connect(), errors="wrapped")
         if last["type"] == "error":
             raise Refusal(last["error"], last["status"])
         response_id = str(last["response"]["id"])
         with self._lock:
             self._stored[response_id] = {**last["response"], "background": True}
+            self._inputs[response_id] = items_of(request.get("input"))
             self._background[response_id] = self._background_polls
         return self._unfinished(response_id, "queued")
 
@@ -252,11 +217,13 @@ class Model:
         """What a stored response was given, oldest first."""
         with self._lock:
             self._find(response_id)
-            return self._made[response_id].input
+            return self._inputs[response_id]
 
     def compact(self, request: Item) -> Item:
         """A history made short: what the user said, and one item that stands for all else."""
-        items = items_of(request.get("input"))
+        check_compaction(request)
+        parent = self._parent(request, self.connect())
+        items = [*(parent.history if parent else []), *items_of(request.get("input"))]
         check_calls(items)
         kept = [item for item in items if item.get("role") == "user"]
         output = [*kept, {"type": "compaction", "id": new_id("cmp"), "encrypted_content": new_id("sealed")}]
@@ -288,7 +255,7 @@ class Model:
         events = self._running_events(request, made, warm=warm)
         if failure:
             yield from failure.cut(events)
-            _evict(request, connection)
+            connection.evict(request)
             yield from self._failed_events(failure, request, made)
             return
         yield from events
@@ -343,7 +310,7 @@ class Model:
             yield from output_events(made.output)
 
     def _failed_events(self, failure: Failure, request: Item, made: Made) -> Iterator[Event]:
-        yield error_event(failure.error, failure.status, self._errors)
+        yield error_event(failure.error, failure.status)
         if failure.then_failed:
             error = {name: failure.error[name] for name in ("code", "message")}
             yield lifecycle_event(response_object(request, made.id, "failed", error=error))
@@ -353,6 +320,7 @@ class Model:
             self._made[made.id] = made
             if made.stored:
                 self._stored[made.id] = final
+                self._inputs[made.id] = made.input
         connection.latest[request.get("stream_id")] = made
 
     def _keep_alive(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -362,21 +330,24 @@ class Model:
             if self._keepalive and (kind == "response.in_progress" or kind.endswith(".delta")):
                 yield {"type": "keepalive"}
 
-    def _refusal_event(self, refusal: Refusal) -> Event:
-        return error_event(refusal.error, refusal.status, self._errors)
-
-    def _show(self, event: Event) -> Event:
+    def _show(self, event: Event, shape: str) -> Event:
+        shown = flat_error(event) if shape == "flat" and event["type"] == "error" else event
         if self.before_event:
-            self.before_event(event)
-        return event
+            self.before_event(shown)
+        return shown
 
-
-def _evict(request: Item, connection: ModelConnection) -> None:
-    """A continuation that failed on the lane of its parent loses the parent from the connection."""
-    lane, previous = request.get("stream_id"), request.get("previous_response_id")
-    latest = connection.latest.get(lane)
-    if latest and latest.id == previous:
-        del connection.latest[lane]
+    def _steer_failed(self, request: Item) -> Event:
+        """A model answers one message after the other, so that there is nothing left to steer."""
+        previous = request.get("previous_response_id")
+        with self._lock:
+            code = "response_already_completed" if previous in self._made else "response_not_found"
+        message = f"The response cannot be steered: {code}."
+        return {
+            "type": "response.steer.failed",
+            "error": {"type": "invalid_request_error", "code": code, "message": message},
+            "steer": {"previous_response_id": previous, "input": request.get("input")},
+            "sequence_number": 0,
+        }
 
 
 def _final_response(request: Item, made: Made, counts: Item, *, cut: bool) -> Item:

@@ -13,6 +13,7 @@ __all__ = [
     "Event",
     "complete_item",
     "error_event",
+    "flat_error",
     "lifecycle_event",
     "new_id",
     "output_events",
@@ -197,15 +198,19 @@ def _done(index: int, item: Item) -> Event:
     return {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
-def error_event(error: Item, status: int, shape: str) -> Event:
-    """An ``error`` event, with the error in an object of its own (``wrapped``) or in the event (``flat``)."""
-    if shape == "wrapped":
-        return {"type": "error", "status": status, "error": error}
-    message = error.get("message") or error.get("detail")
+def error_event(error: Item, status: int) -> Event:
+    """An ``error`` event, with the error in an object of its own."""
+    return {"type": "error", "status": status, "error": error}
+
+
+def flat_error(event: Event) -> Event:
+    """The same with the error in the event itself, as in an event stream."""
+    error = event["error"]
     return {
         "type": "error",
         "code": error.get("code"),
-        "message": message,
+        "message": error.get("message") or error.get("detail"),
         "param": error.get("param"),
-        "sequence_number": 0,
+        "sequence_number": event.get("sequence_number", 0),
+        **{name: event[name] for name in ("stream_id",) if name in event},
     }

@@ -8,9 +8,9 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from responses_ws._core.events import TERMINAL
-from responses_ws.testing.model_events import Event, error_event, new_id
+from responses_ws.testing.model_events import Event, flat_error, new_id
+from responses_ws.testing.model_refusals import Refusal, invalid, json_object
 from responses_ws.testing.model_reply import Item
-from responses_ws.testing.model_requests import Refusal, invalid
 
 if TYPE_CHECKING:
     from responses_ws.testing.http import HttpRequest, HttpSide
@@ -29,6 +29,7 @@ ROUTES = (
 SOCKET_ONLY = ("stream_id", "generate")
 PAGE = 20
 """Items of a list that come at once, unless asked for more."""
+LIMIT = re.compile(r"[1-9][0-9]?|100")
 
 
 def serve_request(model: Model, side: HttpSide, request: HttpRequest) -> None:
@@ -58,11 +59,8 @@ def _route(request: HttpRequest) -> tuple[str, str]:
 
 
 def _body(request: HttpRequest) -> Item:
-    try:
-        body = request.json
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
+    body = json_object(request.body)
+    if body is None:
         raise invalid(None, "We could not parse the JSON body of your request.")
     for name in SOCKET_ONLY:
         if name in body:
@@ -79,13 +77,13 @@ def _create(model: Model, side: HttpSide, body: Item, headers: Mapping[str, str]
     if body.get("background") and not body.get("stream"):
         side.respond(200, headers, model.start(request))
         return
-    events = _begun(model.respond(request, model.connect()))
+    events = _begun(model.respond(request, model.connect(), errors="wrapped"))
     if not body.get("stream"):
         side.respond(200, headers, _final(list(events)))
         return
     side.begin_stream(headers)
     for event in events:
-        side.send_event(_flat(event))
+        side.send_event(flat_error(event) if event["type"] == "error" else event)
     side.end_stream()
 
 
@@ -105,16 +103,7 @@ def _final(events: list[Event]) -> Item:
 
 
 def _refusal(event: Event) -> Refusal:
-    error = event.get("error") or {name: event.get(name) for name in ("code", "message", "param")}
-    return Refusal(error, event.get("status", 400))
-
-
-def _flat(event: Event) -> Event:
-    """An error in the shape that it has in an event stream."""
-    if event["type"] != "error" or "error" not in event:
-        return event
-    flat = error_event(event["error"], event["status"], "flat")
-    return {**flat, "sequence_number": event["sequence_number"]}
+    return Refusal(event["error"], event["status"])
 
 
 # Asking about what was created
@@ -138,7 +127,7 @@ def _page(given: list[Item], query: Mapping[str, list[str]]) -> Item:
         items.reverse()
     after = query.get("after", [""])[0]
     start = next((place for place, item in enumerate(items, 1) if item["id"] == after), 0)
-    page = items[start : start + int(query.get("limit", [str(PAGE)])[0])]
+    page = items[start : start + _limit(query)]
     return {
         "object": "list",
         "data": page,
@@ -146,3 +135,10 @@ def _page(given: list[Item], query: Mapping[str, list[str]]) -> Item:
         "last_id": page[-1]["id"] if page else None,
         "has_more": len(items) > start + len(page),
     }
+
+
+def _limit(query: Mapping[str, list[str]]) -> int:
+    given = query.get("limit", [str(PAGE)])[0]
+    if not LIMIT.fullmatch(given):
+        raise invalid("invalid_value", "Invalid 'limit': a number from 1 to 100 is expected.", "limit")
+    return int(given)

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import Any
 
+from responses_ws.testing.model_input import check_input
+from responses_ws.testing.model_refusals import invalid, missing, wrong_type
 from responses_ws.testing.model_reply import Item
 
-__all__ = ["Refusal", "check_calls", "check_request", "invalid", "not_found"]
+__all__ = ["check_compaction", "check_request"]
 
 LANE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
-CALL_OUTPUTS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+TYPES: dict[str, tuple[type, ...]] = {
+    "generate": (bool,),
+    "include": (list,),
+    "instructions": (str,),
+    "max_output_tokens": (int,),
+    "max_tool_calls": (int,),
+    "metadata": (dict,),
+    "parallel_tool_calls": (bool,),
+    "previous_response_id": (str,),
+    "reasoning": (dict,),
+    "store": (bool,),
+    "temperature": (int, float),
+    "text": (dict,),
+    "tools": (list,),
+    "top_p": (int, float),
+}
+"""What a field must be, if it is not null."""
 
-
-class Refusal(Exception):
-    """An ``error`` event in place of a response; ``of_connection`` leaves the lane's name out of it."""
-
-    def __init__(self, error: Item, status: int = 400, *, of_connection: bool = False) -> None:
-        super().__init__(error.get("message"))
-        self.error = error
-        self.status = status
-        self.of_connection = of_connection
-
-
-def invalid(
-    code: str | None, message: str, param: str | None = None, *, of_connection: bool = False
-) -> Refusal:
-    """A 400 of the service."""
-    error = {"type": "invalid_request_error", "code": code, "message": message, "param": param}
-    return Refusal(error, of_connection=of_connection)
-
-
-def not_found(response_id: str) -> Refusal:
-    """A 404 of the service, for a response that it does not hold."""
-    text = f"Response with id '{response_id}' not found."
-    error = {"type": "invalid_request_error", "code": None, "message": text, "param": "id"}
-    return Refusal(error, 404)
+EXCLUSIVE = "Mutually exclusive parameters: give only one of 'previous_response_id' and 'conversation'."
 
 
 def check_request(request: Item, *, lanes: bool) -> None:
@@ -51,11 +46,20 @@ def check_request(request: Item, *, lanes: bool) -> None:
         raise invalid("unknown_parameter", "Unknown parameter: 'response'.", "response")
     if request.get("background"):
         raise invalid("unsupported_parameter", "Unsupported parameter: 'background'.", "background")
-    if not isinstance(request.get("model"), str):
-        raise _missing("model")
-    if not isinstance(request.get("previous_response_id"), str | None):
-        raise invalid("invalid_type", "Invalid type for 'previous_response_id'.", "previous_response_id")
-    _check_input(request)
+    if request.get("prompt") is None:
+        _check_model(request)
+    _check_types(request)
+    if request.get("previous_response_id") is not None and request.get("conversation") is not None:
+        raise invalid("mutually_exclusive_parameters", EXCLUSIVE)
+    _check_given(request, ("previous_response_id", "prompt", "conversation"))
+    _check_tools(request.get("tools") or [])
+
+
+def check_compaction(request: Item) -> None:
+    """Refuse what is no proper request for a compaction."""
+    _check_model(request)
+    _check_types(request)
+    _check_given(request, ("previous_response_id",))
 
 
 def _check_lane(request: Item, *, lanes: bool) -> None:
@@ -68,36 +72,33 @@ def _check_lane(request: Item, *, lanes: bool) -> None:
         raise invalid("invalid_stream_id", "Invalid 'stream_id'.", "stream_id", of_connection=True)
 
 
-def _check_input(request: Item) -> None:
-    given = request.get("input")
-    if given is None:
-        if request.get("generate") is not False and request.get("previous_response_id") is None:
-            raise _missing("input")
-    elif not isinstance(given, str) and not _are_items(given):
-        raise invalid("invalid_type", "Invalid type for 'input'.", "input")
+def _check_model(request: Item) -> None:
+    if not isinstance(request.get("model"), str) or not request["model"]:
+        raise missing("model")
 
 
-def _are_items(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+def _check_types(request: Item) -> None:
+    for name, kinds in TYPES.items():
+        value = request.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise wrong_type(name)
 
 
-def _missing(name: str) -> Refusal:
-    return invalid("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
+def _check_given(request: Item, instead: tuple[str, ...]) -> None:
+    """There must be an ``input``, or something that stands for it."""
+    if request.get("input") is not None:
+        check_input(request["input"])
+    elif request.get("generate") is not False and all(request.get(name) is None for name in instead):
+        raise missing("input")
 
 
-def check_calls(items: Iterable[Item]) -> None:
-    """Refuse a history with a call that has no output, or an output without its call."""
-    open_calls: dict[tuple[str, str], str] = {}
-    for item in items:
-        kind, call_id = item.get("type", "message"), item.get("call_id", "")
-        if kind in CALL_OUTPUTS:
-            open_calls[CALL_OUTPUTS[kind], call_id] = kind
-        elif kind in CALL_OUTPUTS.values() and open_calls.pop((kind, call_id), None) is None:
-            text = f"No tool call found for {_spoken(kind)} with call_id {call_id}."
-            raise invalid(None, text, "input")
-    for (_, call_id), kind in open_calls.items():
-        raise invalid(None, f"No tool output found for {_spoken(kind)} {call_id}.", "input")
-
-
-def _spoken(kind: str) -> str:
-    return kind.replace("_", " ")
+def _check_tools(tools: list[Any]) -> None:
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise wrong_type(f"tools[{index}]")
+        needed = ("type", "name") if tool.get("type") in ("function", "custom") else ("type",)
+        for name in needed:
+            if not isinstance(tool.get(name), str):
+                raise missing(f"tools[{index}].{name}")

@@ -51,7 +51,7 @@ class Shared:
         if not self._record:
             return
         self.http_requests.append(request)
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             if isinstance(body := request.json, dict):
                 self.requests.append(body)
 

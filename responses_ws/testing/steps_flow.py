@@ -189,6 +189,7 @@ def run(function: Callable[[Connection], object]) -> Step:
 class Serve(Step):
     model: Model | None
     turns: int | None
+    opens = True
     needs_client = True
 
     @property
@@ -196,16 +197,28 @@ class Serve(Step):
         return self.turns is not None
 
     def play(self, connection: Connection) -> None:
-        model = self.model or connection.model
-        if model is None:
-            raise ScriptError("there is no model to serve")
         try:
-            self._answer(connection, model)
+            if connection.answered or self._begin(connection):
+                self._answer(connection, self.model or connection.model)
         except ClientGone:
             if self.turns is not None:
                 raise
 
-    def _answer(self, connection: Connection, model: Model) -> None:
+    def _begin(self, connection: Connection) -> bool:
+        """Whether there is something to serve: the upgrade of another address is refused."""
+        head = connection.take_request()
+        if connection.http:
+            return True
+        path = connection.record.path
+        if path is None or path.partition("?")[0].endswith("/responses"):
+            connection.upgrade(head)
+            return True
+        connection.refuse_address()
+        return False
+
+    def _answer(self, connection: Connection, model: Model | None) -> None:
+        if model is None:
+            raise ScriptError("there is no model to serve")
         if connection.http:
             self._answer_http(connection.http, model)
             return
@@ -226,9 +239,10 @@ class Serve(Step):
 
 
 def serve(model: Model | None = None, turns: int | None = None) -> Step:
-    """Let a model answer.
+    """Let a model answer. An upgrade of an address that does not end in ``/responses`` gets a 404.
 
     :param model: None takes the server's own.
-    :param turns: requests to answer before the next step; None goes on until the client leaves.
+    :param turns: requests to answer before the next step; None goes on until the client leaves, which it may
+        do before it asks for anything.
     """
     return Serve(model, turns)

@@ -467,6 +467,56 @@ def test_an_answer_cut_short(talk):
         ({"response": {"model": "m", "input": "x"}}, "unknown_parameter", "response"),
         ({"type": "response.cancel"}, "unsupported_event_type", "type"),
         ({"type": None}, "unsupported_event_type", "type"),
+        ({"model": "", "input": "x"}, "missing_required_parameter", "model"),
+        ({"model": "m", "input": "x", "max_output_tokens": "5"}, "invalid_type", "max_output_tokens"),
+        ({"model": "m", "input": "x", "max_output_tokens": True}, "invalid_type", "max_output_tokens"),
+        ({"model": "m", "input": "x", "store": "no"}, "invalid_type", "store"),
+        ({"model": "m", "input": "x", "instructions": ["brief"]}, "invalid_type", "instructions"),
+        ({"model": "m", "input": "x", "tools": {}}, "invalid_type", "tools"),
+        ({"model": "m", "input": "x", "tools": ["x"]}, "invalid_type", "tools[0]"),
+        ({"model": "m", "input": "x", "tools": [{}]}, "missing_required_parameter", "tools[0].type"),
+        (
+            {"model": "m", "input": "x", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            "missing_required_parameter",
+            "tools[0].name",
+        ),
+        ({"model": "m", "input": [{}]}, "missing_required_parameter", "input[0].role"),
+        ({"model": "m", "input": [{"role": "user"}]}, "missing_required_parameter", "input[0].content"),
+        (
+            {"model": "m", "input": [{"role": "user", "content": ""}, {"role": "tool", "content": ""}]},
+            "invalid_value",
+            "input[1].role",
+        ),
+        (
+            {"model": "m", "input": [{"role": "user", "content": ["x"]}]},
+            "invalid_type",
+            "input[0].content[0]",
+        ),
+        (
+            {"model": "m", "input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
+            "invalid_value",
+            "input[0].content[0].type",
+        ),
+        (
+            {"model": "m", "input": [{"type": "function_call_output", "output": "x"}]},
+            "missing_required_parameter",
+            "input[0].call_id",
+        ),
+        (
+            {"model": "m", "input": [{"type": "function_call_output", "call_id": [], "output": "x"}]},
+            "invalid_type",
+            "input[0].call_id",
+        ),
+        (
+            {"model": "m", "input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]},
+            "missing_required_parameter",
+            "input[0].name",
+        ),
+        (
+            {"model": "m", "input": "x", "conversation": "conv_1", "previous_response_id": "resp_1"},
+            "mutually_exclusive_parameters",
+            None,
+        ),
     ],
 )
 def test_invalid_requests(talk, request_fields, code, param):
@@ -479,7 +529,7 @@ def test_invalid_requests(talk, request_fields, code, param):
     assert talk.ask("x")["status"] == "completed"
 
 
-@pytest.mark.parametrize("message", ["{", "[]", "5", b"{}"])
+@pytest.mark.parametrize("message", ["{", "[]", "5", b"{}", '{"top_p": NaN}', "[" * 100_000])
 def test_what_is_no_json_object(talk, message):
     """Text that is no JSON object, and binary, are ``invalid_json``."""
     (event,) = talk.model.receive(message, talk.connection)
@@ -487,11 +537,43 @@ def test_what_is_no_json_object(talk, message):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"background": False}, {"stream": True}, {"client_metadata": {"x": 1}}, {"generate": True}]
+    "fields",
+    [
+        {"background": False},
+        {"stream": True},
+        {"client_metadata": {"x": 1}},
+        {"generate": True},
+        {"temperature": 1, "top_p": None, "tools": None},
+        {"tools": [{"type": "web_search"}]},
+    ],
 )
 def test_harmless_fields(talk, fields):
     """Defaults spelled out and keys that nobody knows are accepted."""
     assert talk.ask("hi", **fields)["status"] == "completed"
+
+
+@pytest.mark.parametrize("fields", [{"prompt": {"id": "pmpt_1"}}, {"model": "m", "conversation": "conv_1"}])
+def test_what_stands_for_input(talk, fields):
+    """A stored prompt, which names its model too, and a conversation."""
+    request = {"type": "response.create", **fields}
+    *_, last = talk.model.receive(json.dumps(request), talk.connection)
+    assert last["type"] == "response.completed"
+
+
+def test_a_steer_comes_too_late(talk):
+    """The model answers one message after the other. Its target can be continued all the same."""
+    made = talk.ask("hi", store=False)
+
+    def steer(response_id):
+        message = {"type": "response.steer", "previous_response_id": response_id, "input": "shorter"}
+        (event,) = talk.model.receive(json.dumps(message), talk.connection)
+        assert event["type"] == "response.steer.failed"
+        assert event["steer"] == {"previous_response_id": response_id, "input": "shorter"}
+        return event["error"]["code"]
+
+    assert steer(made["id"]) == "response_already_completed"
+    assert steer("resp_unknown") == "response_not_found"
+    assert talk.ask("on", store=False, previous_response_id=made["id"])["status"] == "completed"
 
 
 def test_creates_are_counted(talk):

@@ -124,6 +124,25 @@ def test_a_failure_later_is_a_flat_event(client, model):
     assert client.json("POST", "", ASK, 500)["error"]["code"] == "server_error"
 
 
+@pytest.mark.parametrize("model", [Model(errors="flat")], ids=["flat"])
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"background": True}])
+def test_the_shape_of_errors_is_one_of_the_socket(client, model, fields):
+    """Here an error is an object with a status."""
+    model.fail_next("rate_limit_exceeded", 429, headers={"retry-after": "7"})
+    error = client.json("POST", "", {**ASK, **fields}, 429)["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert client.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("limit", ["x", "0", "-1", "101"])
+def test_a_page_that_there_is_not(client, limit):
+    """400, and the connection goes on."""
+    response_id = client.json("POST", "", ASK)["id"]
+    error = client.json("GET", f"/{response_id}/input_items?limit={limit}", status=400)["error"]
+    assert error["param"] == "limit"
+    client.json("GET", f"/{response_id}/input_items?limit=100")
+
+
 def test_what_was_stored_can_be_asked_about(client):
     """And deleted, after which nothing is known of it."""
     response_id = client.json("POST", "", {**ASK, "input": [{"role": "user", "content": "hi"}] * 3})["id"]
@@ -166,6 +185,31 @@ def test_a_background_response_that_is_refused(client, model):
     """It never begins."""
     model.fail_next("server_error", 500)
     client.json("POST", "", {**ASK, "background": True}, 500)
+
+
+def test_a_background_response_is_stored(client):
+    """Else nobody could ask for it."""
+    error = client.json("POST", "", {**ASK, "background": True, "store": False}, 400)["error"]
+    assert error["param"] == "store"
+
+
+def test_a_background_response_that_fails(client, model):
+    """It is there, with what it was given, and cannot be continued."""
+    model.fail_next("server_error", 500, when="created", then_failed=True)
+    response_id = client.json("POST", "", {**ASK, "background": True})["id"]
+    assert client.json("GET", f"/{response_id}")["status"] == "in_progress"
+    assert client.json("GET", f"/{response_id}")["status"] == "failed"
+    assert client.json("GET", f"/{response_id}/input_items")["data"][0]["content"] == "hi"
+    client.json("POST", "", {**ASK, "previous_response_id": response_id}, 400)
+
+
+def test_a_chain_is_compacted_by_its_last_response(client):
+    """Not only what comes with the request."""
+    made = client.json("POST", "", {**ASK, "input": "one"})
+    body = {"model": "m", "input": "two", "previous_response_id": made["id"]}
+    kept = client.json("POST", "/compact", body)["output"][:-1]
+    assert [item["content"] for item in kept] == ["one", "two"]
+    client.json("POST", "/compact", {"model": "m", "input": 5}, 400)
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("GET", "/r/what"), ("POST", "/r/input_items")])

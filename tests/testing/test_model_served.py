@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 
 import pytest
 import websocket
+from shell import until
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from responses_ws.testing import Model, ScriptedServer, expect, expect_gone, reset, send, serve
@@ -61,10 +64,10 @@ def test_requests_queue_on_a_connection(server, dial):
 def test_independent_clients_are_answered():
     """websockets and websocket-client both hold a conversation with the model."""
     with ScriptedServer(model=Model()) as server:
-        with connect(server.url) as client:
+        with connect(server.url + "/responses") as client:
             client.send(create("hi"))
             assert text(answer(lambda: client.recv(timeout=10))) == "You said: hi."
-        other = websocket.create_connection(server.url, timeout=10)
+        other = websocket.create_connection(server.url + "/responses", timeout=10)
         other.send(create("hi"))
         assert text(answer(other.recv)) == "You said: hi."
         other.close()
@@ -173,6 +176,28 @@ def test_a_client_may_leave_in_mid_answer(raw_client):
         client.close()
         assert server.connections[0].gone.wait(20)
     server.check()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+def test_a_client_may_leave_before_it_asks_for_anything(tls):
+    """One who looks whether the port is open, or who was interrupted while it connected."""
+    with ScriptedServer(tls=tls, model=Model()) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            if tls:  # it does not trust the certificate
+                with pytest.raises(ssl.SSLError):
+                    ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+        until(lambda: [record.gone.is_set() for record in server.connections] == [True])
+
+
+def test_an_upgrade_of_another_address_is_refused():
+    """As a request over HTTP is: it would fail at the service too."""
+    with ScriptedServer(model=Model()) as server:
+        with pytest.raises(InvalidStatus) as caught:
+            connect(server.url + "/response")
+        assert caught.value.response.status_code == 404
+        with connect(server.url + "/responses?model=m") as client:
+            client.send(create("hi"))
+            assert text(answer(client.recv)) == "You said: hi."
 
 
 def test_a_reply_that_raises_is_told(raw_client):
