@@ -198,7 +198,7 @@ class Recovery:
 
     def completed(self, message: Message) -> None:
         """The stream has come to the end of a response that can be continued, or runs in the background."""
-        if message.status in UNFINISHED:
+        if message.status in UNFINISHED and self._turn.fields.get("background"):
             return
         output = [*self._said_before(message), *message.output]
         self._turn.completed(message.response_id, output, self._place)

@@ -264,12 +264,13 @@ class HTTPTransport(Chained, StoredResponses):
         deadline = Deadline(settings.timeouts.total)
         fields = payload()
         call, stored = self._line.call(encode_http(fields, stream=stream), deadline), stores(fields)
+        background = bool(fields.get("background"))
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
         running = ResponseStream(
             call,
             deadline=deadline,
             response_timeout=settings.response_timeout,
-            completed=lambda message: self._remember(number, message, stored=stored),
+            completed=lambda message: self._remember(number, message, stored=stored, background=background),
             owner=self,
         )
         number = self._enter(call)
@@ -302,9 +303,12 @@ class HTTPTransport(Chained, StoredResponses):
             self._running = None
         before.settle()
 
-    def _remember(self, number: int, message: Message, *, stored: bool) -> None:
-        """A response was completed: what is asked next continues it, if it can be continued."""
-        if message.response_id is None or message.status in UNFINISHED:
+    def _remember(self, number: int, message: Message, *, stored: bool, background: bool) -> None:
+        """A response was completed: what is asked next continues it, if it can be continued.
+
+        One in the background may only have begun; otherwise the event says that it has ended.
+        """
+        if message.response_id is None or (background and message.status in UNFINISHED):
             return
         with self._lock:
             if self._chain is None or self._chain.number < number:

@@ -1571,6 +1571,24 @@ def test_a_caller_changes_nothing_of_the_history(server):
         assert talk.messages[0].content == "one"
 
 
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+@pytest.mark.parametrize("status", ["in_progress", "queued"])
+def test_an_answer_that_has_ended_is_in_the_history_whatever_its_status(status, transport):
+    """Some gateways leave that of the beginning in it."""
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("one"), completed("resp_1", status)),
+            expect(previous_response_id="resp_1"),
+            send(*answer("resp_2", "two")),
+        )
+        with chat(server, transport=transport) as talk:
+            assert talk.ask("first").content == "one"
+            assert said(talk) == [("user", "first"), ("assistant", "one")]
+            assert talk.ask("second").content == "two"
+            assert len(talk.messages) == 4
+
+
 def test_numbers_that_no_json_can_express_do_not_end_a_conversation():
     """Python reads 1e999 as infinite; what is sent back is the number that comes nearest."""
     said = {

@@ -654,6 +654,12 @@ def test_responses_continue_the_last_one(client: Client) -> None:
     assert client.create_response(model="m", input="w", conversation="c").content == "You said: w."
 
 
+@pytest.mark.parametrize("status", ["in_progress", "queued"])
+def test_what_has_ended_is_continued_whatever_its_status(status: str) -> None:
+    """Some gateways leave that of the beginning in it."""
+    assert on_both(send(*BEGUN, completed("resp_1", status)), expect_gone()).chain == "resp_1"
+
+
 @pytest.mark.parametrize("name", ["incomplete", "cancelled", "failed", "error", "left"])
 def test_what_was_not_completed_is_not_continued(client: Client, server: ScriptedServer, name: str) -> None:
     """The chain stays where it was."""
