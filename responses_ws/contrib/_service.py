@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from responses_ws._chat_state import ledger_of, reading
+from responses_ws._core.fields import text
 from responses_ws._core.transcript import messages_of
 from responses_ws.chat import Chat
 from responses_ws.errors import ConfigurationError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 OWN = {"model", "heartbeat"}
+POOL = set(inspect.signature(ConnectionPool).parameters)
+"""The names of the options."""
 
 
 class Service:
@@ -32,20 +35,22 @@ class Service:
         :class:`ConnectionPool`. A function, for they hold the key, and a traceback with locals shows the
         variables of every frame on it. Nothing is opened and no key is needed before the first use.
     :param prefix: of the names of the options in the settings, for the messages of errors.
-    :raises ConfigurationError: there is no option of such a name; the message names it.
+    :raises ConfigurationError: there is no option of such a name, or it cannot work; the message names it.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, Any]], prefix: str) -> None:
-        known = OWN | set(inspect.signature(ConnectionPool).parameters)
         for name in read():
-            if name not in known:
+            if name not in OWN | POOL:
                 raise ConfigurationError(f"{prefix}{name.upper()} is no setting of responses_ws")
         self._read = read
         self._prefix = prefix
         self._model: str | None = read().get("model")
+        if self._model is not None and text(self._model) is None:
+            raise ConfigurationError(f"{prefix}MODEL must be the name of a model")
         self.heartbeat: float = read().get("heartbeat", 15.0)
         if check_seconds(f"{prefix}HEARTBEAT", self.heartbeat) is None:
             raise ConfigurationError(f"{prefix}HEARTBEAT must be a positive number of seconds")
+        self._check_pool()
         self._pools: dict[str, ConnectionPool] = {}
 
     @property
@@ -55,7 +60,20 @@ class Service:
         return self._pools.get("pool") or self._pools.setdefault("pool", self._new_pool())
 
     def _new_pool(self) -> ConnectionPool:
-        return ConnectionPool(**{name: self._read()[name] for name in self._read() if name not in OWN}).open()
+        return ConnectionPool(**dict(self._given())).open()
+
+    def _given(self) -> Iterator[tuple[str, Any]]:
+        """The options of the pool."""
+        return ((name, value) for name, value in self._read().items() if name not in OWN)
+
+    def _check_pool(self) -> None:
+        """What a pool refuses is told at the start; that there is no key, when one is needed."""
+        try:
+            ConnectionPool(**{"api_key": "", **{name: it for name, it in self._given() if it is not None}})
+        except ConfigurationError as error:
+            name = error.message.split(maxsplit=1)[0].rstrip(":")
+            setting = f"{self._prefix}{name.upper()}" if name in POOL else name
+            raise ConfigurationError(error.message.replace(name, setting, 1)) from None
 
     def chat(self, model: str | None = None, **options: Any) -> Chat:
         """A new chat on the pool."""

@@ -29,6 +29,7 @@ from responses_ws._core.items import CALLS
 from responses_ws._core.transcript import AnnouncedCalls
 from responses_ws.errors import (
     ConcurrencyError,
+    ConfigurationError,
     ConnectionError,
     ConnectionLost,
     PoolTimeout,
@@ -37,6 +38,7 @@ from responses_ws.errors import (
     ResponseError,
     ResponsesWSError,
     ResponseTimeout,
+    StoreError,
     ToolError,
 )
 from responses_ws.messages import check_seconds
@@ -71,6 +73,9 @@ SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (Exception, "Something went wrong here."),
 )
 """What a browser is told: never the text of an error, which may quote the server or a tool. First fit."""
+
+OWN_TEXTS = (ConcurrencyError, ConfigurationError, ConnectionError, StoreError)
+"""Errors whose texts are of this package."""
 
 
 def event_stream(
@@ -108,7 +113,7 @@ def _events(
                 raise
         yield _event("message", _as_data(message))
     except ResponsesWSError as error:
-        logger.warning("an answer was not given: %s", type(error).__name__)
+        logger.warning("an answer was not given: %s", _for_log(error))
         if not left:
             yield _event("failure", _as_failure(error))
     except Exception as error:
@@ -201,6 +206,14 @@ def _as_failure(error: Exception) -> dict[str, Any]:
         "message": next(sentence for kind, sentence in SENTENCES if isinstance(error, kind)),
         "retry_after": getattr(error, "retry_after", None),
     }
+
+
+def _for_log(error: ResponsesWSError) -> str:
+    """What happened. The text of the service or of a tool may quote the question."""
+    kind = type(error).__name__
+    if isinstance(error, ResponseError):
+        return f"{kind} (status {error.status}, code {error.code}, request {error.request_id})"
+    return f"{kind}: {error}" if isinstance(error, OWN_TEXTS) else kind
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

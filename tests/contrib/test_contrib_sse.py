@@ -232,6 +232,26 @@ def test_failures_are_of_their_class(steps: Any, told: Any) -> None:
     assert (name, data["type"], data["code"]) == ("failure", *told)
 
 
+def test_whoever_runs_the_application_can_see_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """The browser gets a class; the log what to look for, and no text of the service or of a tool."""
+
+    @contextlib.contextmanager
+    def misset() -> Iterator[Chat]:
+        raise ConfigurationError("max_connections must be at least 1, not 0")
+        yield
+
+    list(event_stream(misset(), "hi"))
+    assert "not given: ConfigurationError: max_connections must be at least 1, not 0" in caplog.text
+    caplog.clear()
+    refused = error_event("invalid_value", 400)
+    refused["error"]["message"] = "private"
+    with ScriptedServer() as server:
+        server.connection(expect(), send(refused))
+        list(event_stream(chat(server), "hi"))
+    assert "not given: BadRequestError (status 400, code invalid_value, request None)" in caplog.text
+    assert "private" not in caplog.text
+
+
 def test_a_tool_that_raises_is_told_without_its_words(server: ScriptedServer) -> None:
     """They are the program's own."""
 

@@ -383,6 +383,7 @@ def test_the_transaction_of_a_test_case_hinders_no_lock() -> None:
         ({"MAX_CONECTIONS": 3}, ["responses_ws.E001"]),
         ({"model": "m"}, ["responses_ws.E001"]),
         ({"HEARTBEAT": 0}, ["responses_ws.E001"]),
+        ({"MAX_CONNECTIONS": 0}, ["responses_ws.E001"]),
         (["MODEL"], ["responses_ws.E001"]),
     ],
 )

@@ -125,6 +125,12 @@ def test_an_application_is_made_without_a_key_and_without_a_connection() -> None
         ({"MAX_CONECTIONS": 3}, "RESPONSES_WS_MAX_CONECTIONS is no setting"),
         ({"HEARTBEAT": 0}, "RESPONSES_WS_HEARTBEAT must be"),
         ({"HEARTBEAT": "15"}, "RESPONSES_WS_HEARTBEAT must be"),
+        ({"MODEL": 5}, "RESPONSES_WS_MODEL must be"),
+        ({"MODEL": ""}, "RESPONSES_WS_MODEL must be"),
+        ({"MAX_CONNECTIONS": 0}, "RESPONSES_WS_MAX_CONNECTIONS must be"),
+        ({"TIMEOUTS": 3}, "RESPONSES_WS_TIMEOUTS must be"),
+        ({"API_BASE": "nonsense"}, "RESPONSES_WS_API_BASE must be"),
+        ({"API_KEY": 5}, "RESPONSES_WS_API_KEY must be"),
     ],
 )
 def test_what_cannot_be_set_is_refused_at_the_start(settings: dict[str, Any], fault: str) -> None:
