@@ -15,11 +15,15 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status."""
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    server = ScriptedServer(model=Model(), port=options.port, tls=options.tls, record=False)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     try:
-        _announce(server.start())
+        server = ScriptedServer(model=Model(), port=options.port, tls=options.tls, record=False)
+    except ValueError as error:
+        parser.error(f"--{error}")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _announce(_started(server, options.port))
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
@@ -28,6 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         server.close()
     return 0
+
+
+def _started(server: ScriptedServer, port: int) -> ScriptedServer:
+    try:
+        return server.start()
+    except OSError as error:
+        raise SystemExit(f"port {port} cannot be listened on: {error.strerror}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ScriptedServer"]
 
 HOST = "127.0.0.1"
+MOST_PORT = 65535
 BACKLOG = 128
 CLOSE_SECONDS = 5.0
 """Seconds that the threads have for ending when the server is closed."""
@@ -46,7 +47,7 @@ class ScriptedServer:
 
     :param tls: speak ``wss://`` with a throw-away certificate.
     :param model: a :class:`Model`, or None.
-    :param port: to listen on; 0 takes a free one.
+    :param port: to listen on, from 0 to 65535; 0 takes a free one.
     :param receive_buffer: bytes of the kernel's receive buffer of each connection, for a slow link; None
         leaves it to the system.
     :param record: False keeps neither requests nor log, for load and for long runs.
@@ -66,6 +67,9 @@ class ScriptedServer:
         receive_buffer: int | None = None,
         record: bool = True,
     ) -> None:
+        wanted: object = port  # whatever the annotation says
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= MOST_PORT:
+            raise ValueError(f"port must be a number from 0 to {MOST_PORT}, not {port!r}")
         self.model = model
         self._shared = Shared(record=record)
         self.requests: list[dict[str, Any]] = self._shared.requests

@@ -415,3 +415,10 @@ def test_impossible_steps_are_refused(wrong):
     """A step that cannot be played raises where it is written."""
     with pytest.raises((TypeError, ValueError)):
         wrong()
+
+
+@pytest.mark.parametrize("port", [65536, -1, "8080", True])
+def test_a_port_that_there_is_not_is_refused(port):
+    """When the server is made, and nothing stays open."""
+    with pytest.raises(ValueError, match="port must be a number from 0 to 65535"):
+        ScriptedServer(port=port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -62,12 +63,35 @@ def test_it_serves_until_it_is_stopped(serve, tls, stop):
     assert not tls or not os.path.exists(exported["SSL_CERT_FILE"])
 
 
-def test_wrong_options_are_refused(serve):
-    """An option that does not exist ends it with the usage."""
-    command = [sys.executable, "-m", "responses_ws.testing", "--nonsense"]
+def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "responses_ws.testing", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(  # noqa: S603 - this interpreter
+    return subprocess.run(  # noqa: S603 - this interpreter
         command, capture_output=True, text=True, env=environment, check=False, timeout=60
     )
+
+
+def test_wrong_options_are_refused():
+    """An option that does not exist ends it with the usage."""
+    result = ended("--nonsense")
     assert result.returncode == 2
     assert "usage: python -m responses_ws.testing" in result.stderr
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_there_is_not_is_refused(port):
+    """In a sentence, with the usage."""
+    result = ended("--port", port)
+    assert result.returncode == 2
+    assert "error: --port must be a number from 0 to 65535" in result.stderr
+
+
+def test_a_port_that_is_taken_is_told():
+    """Not by a traceback."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        result = ended("--port", port)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"port {port} cannot be listened on: ")
