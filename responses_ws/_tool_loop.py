@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -105,10 +106,11 @@ class ToolLoop:
         return [item for item in before if _answered(item) not in given]
 
     def start(self, call: ToolCall, options: ChatOptions) -> None:
-        """Start a call ahead of the end of its response, if there is room for it."""
+        """Start a call ahead of the end of its response, if there is room for it, and a thread."""
         tool = options.toolbox.functions.get(str(call.name))
         if tool is not None and len(self._runner.running) < options.limits.max_parallel:
-            self._runner.start(call, tool, options.limits.timeout_per_tool)
+            with contextlib.suppress(RuntimeError):  # its turn comes when the response is over
+                self._runner.start(call, tool, options.limits.timeout_per_tool)
 
     def run(
         self, options: ChatOptions, check: Callable[[], None], heartbeat: float | None = None

@@ -121,8 +121,7 @@ class ToolRunner:
         try:
             while waiting or self.running:
                 check()
-                while waiting and len(self.running) < max_parallel:
-                    self.start(*waiting.popleft(), seconds)
+                self._start_all(waiting, max_parallel, seconds)
                 self._wait(beat)
                 if beat.expired:
                     yield
@@ -131,6 +130,20 @@ class ToolRunner:
             self._give_up([call for call, _ in waiting])
             raise
         self._raise_first([call for call, _ in calls])
+
+    def _start_all(
+        self, waiting: deque[tuple[ToolCall, Tool]], max_parallel: int, seconds: float | None
+    ) -> None:
+        """Start what there is room for. Without a thread to be had, those that run give theirs back."""
+        while waiting and len(self.running) < max_parallel:
+            following = waiting.popleft()
+            try:
+                self.start(*following, seconds)
+            except RuntimeError:
+                if not self.running:
+                    raise
+                waiting.appendleft(following)
+                return
 
     def copied(self, call: ToolCall, *, taken: bool) -> Item | None:
         """The answer of a call that has none here yet, for a copy of the conversation. From any thread.

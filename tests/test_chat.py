@@ -436,6 +436,22 @@ def test_an_eager_tool_starts_while_the_answer_streams():
     assert made == [1]
 
 
+def test_an_eager_tool_that_finds_no_thread_costs_no_answer(server, monkeypatch):
+    """It is started ahead where that can be, and else after the answer."""
+    start, refused = threading.Thread.start, []
+
+    def scarce(thread: threading.Thread) -> None:
+        if "tool" in thread.name and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with chat(server, tools=[add], eager_tools=True) as talk:
+        assert talk.ask(calling("add", **OPEN)).content.startswith("add returned: 3.")
+    assert len(refused) == 1
+
+
 def test_an_eager_tool_of_a_failed_answer_leaves_no_trace(server, model):
     """It ran for nothing, as the option warns."""
     made = []

@@ -284,6 +284,30 @@ def test_a_call_that_finds_no_thread_is_not_made_yet(monkeypatch):
     assert outputs(calls) == ["done"]
 
 
+def test_a_call_that_finds_no_thread_waits_for_those_that_have_one(monkeypatch, released):
+    """What runs is not given up for it, and nothing is made twice."""
+    made: list[int] = []
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if made and not released.is_set():
+            released.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    @tool
+    def work(number: int) -> int:
+        made.append(number)
+        if number == 1:
+            assert released.wait(SECONDS)
+        return number
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    calls = loop(*(call(number, arguments=f'{{"number":{number}}}') for number in (1, 2)))
+    run(calls, options(work), go_on)
+    assert (made, outputs(calls)) == ([1, 2], ["1", "2"])
+
+
 def test_a_tool_may_end_the_program():
     """``sys.exit`` in a tool is one of the program, not of a thread."""
 
