@@ -53,13 +53,17 @@ class Ticket:
         """
         if self._pid != os.getpid():  # a forked child: the parent tells of its own
             self.void()
+        if self.settled:
+            return
+        # Read before anything is taken: what an interrupt keeps from being told then is told by the next.
+        told = (REJECTED, None) if rejected else _read(terminal, superseded)
         while True:
             try:
                 on_usage = self._open.pop()
             except IndexError:
                 return
             try:
-                on_usage(*((REJECTED, None) if rejected else _read(terminal, superseded)))
+                on_usage(*told)
             except Exception:
                 logger.exception("on_usage failed")
 

@@ -128,6 +128,23 @@ def close_unread(led: Led, step: int) -> None:
     led.close_streams()
 
 
+def cancel(led: Led, step: int) -> None:
+    """Whoever cancels is interrupted, and cancels again."""
+    chunks = iter(led.stream("use"))
+    next(chunks)
+    with led.broken(step):
+        led.chat.cancel()
+    led.chat.cancel()
+
+
+def cancel_unread(led: Led, step: int) -> None:
+    """The same before the first chunk."""
+    led.stream("use")
+    with led.broken(step):
+        led.chat.cancel()
+    led.chat.cancel()
+
+
 def read_to_the_end(led: Led, step: int) -> None:
     """A loop over everything, with a tool in between."""
     stream = led.stream("use")
@@ -157,7 +174,7 @@ def change(led: Led, step: int) -> None:
         led.kept.clear()
 
 
-SHORT = [leave_the_loop, close, close_unread, begin, change]
+SHORT = [leave_the_loop, close, close_unread, cancel, cancel_unread, begin, change]
 LONG = [read_to_the_end, ask]
 
 

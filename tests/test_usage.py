@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from chatting import chat
 
-from responses_ws import Delivery, Usage
+from responses_ws import Delivery, Usage, _usage
+from responses_ws._core.tally import total
 from responses_ws._usage import Accounts
+from responses_ws.testing import Model, ScriptedServer
 
 
 class Left:
@@ -46,3 +49,25 @@ def test_an_interrupt_loses_no_account(at: int) -> None:
     accounts.flush()
     accounts.flush()
     assert told == [(Usage(), None)] * 3
+
+
+def test_an_interrupt_of_the_reckoning_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the usage is read from the last event leaves it to be told."""
+    read = _usage._read
+
+    def interrupted(*given: Any) -> Any:
+        monkeypatch.setattr(_usage, "_read", read)
+        raise KeyboardInterrupt
+
+    told: list[tuple[Usage, str | None]] = []
+    with (
+        ScriptedServer(model=Model()) as server,
+        chat(server, on_usage=lambda *given: told.append(given)) as talk,
+    ):
+        monkeypatch.setattr(_usage, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            talk.ask("one")
+        assert talk.ask("two").content == "You said: two."
+        talk.close()
+        assert [usage.output_tokens is not None for usage, _ in told] == [True, True]
+        assert talk.usage == total(usage for usage, _ in told)
