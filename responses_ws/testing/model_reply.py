@@ -12,6 +12,9 @@ __all__ = ["Item", "Reply", "as_items", "default_reply", "items_of", "limit_word
 Item = dict[str, Any]
 Reply = str | list[Item]
 CALL = re.compile(r"\bcall\s+([\w.-]+)\s*")
+TEXTS = {"function_call": ("name", "arguments"), "custom_tool_call": ("name", "input")}
+"""What an output item has as text."""
+
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
@@ -25,10 +28,31 @@ def items_of(value: Any) -> list[Item]:
 
 
 def as_items(reply: Reply) -> list[Item]:
-    """A reply as output items: a text is one message, an empty text none."""
+    """A reply as output items: a text is one message, an empty text none. Raises TypeError for others."""
     if isinstance(reply, str):
         return [{"type": "message", "content": reply}] if reply else []
-    return reply
+    given: object = reply  # whatever the annotation says
+    if not isinstance(given, list):
+        raise TypeError(f"reply: a text or a list of output items, not {type(given).__name__}")
+    for item in given:
+        _check_output(item)
+    return given
+
+
+def _check_output(item: object) -> None:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        raise TypeError("reply: an output item is a dict with a type")
+    for name in TEXTS.get(item["type"], ()):
+        if not isinstance(item.get(name), str):
+            raise TypeError(f"reply: a {item['type']} has its {name} as a text")
+    if item["type"] == "message" and not _is_content(item.get("content")):
+        raise TypeError("reply: the content of a message is a text or a list of parts")
+
+
+def _is_content(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in value)
+    return isinstance(value, str)
 
 
 def text_of(item: Item) -> str:

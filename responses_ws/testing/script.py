@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
+from responses_ws.testing.step import Step
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
-    from responses_ws.testing.step import Step
 
 __all__ = ["Script", "perform"]
 
@@ -30,7 +30,7 @@ class Script:
         self.connection: int | None = None
         self.fault: str | None = None
         self.cause: BaseException | None = None
-        self._steps = tuple(part for step in steps for part in step.flatten())
+        self._steps = tuple(part for step in steps for part in _checked(step).flatten())
         self._position = 0
 
     def play(self, connection: Connection) -> None:
@@ -92,6 +92,12 @@ class Script:
 
     def _who(self) -> str:
         return "a script without a connection" if self.connection is None else f"connection {self.connection}"
+
+
+def _checked(step: object) -> Step:
+    if not isinstance(step, Step):
+        raise TypeError(f"a script is made of steps, such as expect(), not of {step!r}")
+    return step
 
 
 def perform(step: Step, connection: Connection) -> None:

@@ -709,6 +709,29 @@ def test_a_reply_in_items():
     assert refusal == ["I ", "will ", "not"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        (None, "a text or a list of output items, not NoneType"),
+        (b"hi", "a text or a list of output items, not bytes"),
+        (["hi"], "an output item is a dict with a type"),
+        ([{"content": "hi"}], "an output item is a dict with a type"),
+        ([{"type": "message", "content": None}], "the content of a message is a text or a list of parts"),
+        ([{"type": "message", "content": ["hi"]}], "the content of a message is a text or a list of parts"),
+        ([{"type": "function_call", "name": "f"}], "a function_call has its arguments as a text"),
+        (
+            [{"type": "function_call", "name": "f", "arguments": {}}],
+            "a function_call has its arguments as a text",
+        ),
+        ([{"type": "custom_tool_call", "input": "x"}], "a custom_tool_call has its name as a text"),
+    ],
+)
+def test_a_reply_that_is_none_is_told(reply, fault):
+    """In words, where the test wants its own function to be looked at."""
+    with pytest.raises(TypeError, match=f"^reply: {fault}"):
+        Talk(Model(lambda items, request: reply)).ask("hi")
+
+
 def test_the_hook_sees_each_event_first():
     """A hook is called with every event before it goes out, errors included."""
     seen: list[str] = []

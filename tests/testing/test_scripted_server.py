@@ -422,3 +422,10 @@ def test_a_port_that_there_is_not_is_refused(port):
     """When the server is made, and nothing stays open."""
     with pytest.raises(ValueError, match="port must be a number from 0 to 65535"):
         ScriptedServer(port=port)
+
+
+@pytest.mark.parametrize("step", [expect, [expect()], None, {"type": "response.created"}])
+def test_what_is_no_step_is_refused(step):
+    """Where it was given."""
+    with pytest.raises(TypeError, match="a script is made of steps, such as expect"):
+        ScriptedServer().connection(expect(), step)
