@@ -383,10 +383,28 @@ def test_the_terminal_event_counts_over_the_items():
         item("done", {"type": "message", "id": "msg_1"}, output_index=0),
         completed({"type": "message", "id": "msg_1", "content": None}),
         completed({"type": "message", "id": "other"}),
+        item("done", text_item("", id="msg_1"), output_index=0),
+        item("done", {"type": "message", "id": "msg_1", "content": [{"type": "output_text"}]}),
+        completed(text_item("", id="msg_1")),
+        completed({"type": "message", "id": "msg_1", "content": [{"type": "refusal", "refusal": None}]}),
     ],
 )
 def test_an_empty_word_does_not_count_over_what_was_received(event):
     assert message_of([delta("Hello"), event]).content == "Hello"
+
+
+def test_citations_of_an_empty_text_are_kept_wherever_they_come():
+    cited = {"type": "output_text", "text": "", "annotations": [{"type": "file_path", "index": 0}]}
+    part = {"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "part": cited}
+    whole = {"type": "message", "id": "msg_1", "content": [cited]}
+    for events in ([delta(""), completed(whole)], [part, completed({**whole, "content": []})]):
+        assert message_of(events).annotations == cited["annotations"]
+
+
+def test_a_part_of_another_kind_is_not_empty():
+    part = {"type": "output_hologram", "text": ""}
+    message = message_of([delta("Hello"), completed({"type": "message", "id": "msg_1", "content": [part]})])
+    assert message.output[0]["content"] == [part]
 
 
 def test_a_call_without_its_arguments_or_name_is_completed_from_earlier_events():

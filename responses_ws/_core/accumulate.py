@@ -213,8 +213,19 @@ class Item:
 
 def filled(item: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """The item itself or, where it leaves empty what is known, a copy with that filled in."""
-    missing = {name: known[name] for name in FILLABLE if known.get(name) and not item.get(name)}
+    empty = [name for name in FILLABLE if known.get(name) and _is_empty(item.get(name))]
+    missing = {name: known[name] for name in empty if not (item.get(name) and _is_empty(known[name]))}
     return {**item, **missing} if missing else item
+
+
+def _is_empty(field: object) -> bool:
+    """Whether a field says nothing: some services send the parts of an item as done, and no text in them."""
+    return not field or (isinstance(field, list) and all(_is_empty_part(mapping(part)) for part in field))
+
+
+def _is_empty_part(part: dict[str, Any]) -> bool:
+    kind = PARTS.get(text(part.get("type")))
+    return kind is not None and not part.get(kind.text)
 
 
 # -- the output
