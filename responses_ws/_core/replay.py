@@ -136,7 +136,7 @@ def replayable(items: Iterable[Item], *, reasoning: bool = True) -> list[Item]:
         if kind == "reasoning" and not (reasoning and text(item.get("encrypted_content"))):
             orphaned = True
             continue
-        if item.get("role") in CALLERS or kind in ANSWERS:
+        if text(item.get("role")) in CALLERS or kind in ANSWERS:
             orphaned = False
         left_out = "id" if orphaned and kind in NAMELESS else ""
         found.append({name: value for name, value in item.items() if value is not None and name != left_out})

@@ -405,6 +405,12 @@ def test_items_that_need_their_id_keep_it() -> None:
     assert replayable([reasoning(), search]) == [search]
 
 
+@pytest.mark.parametrize("role", [["user"], {"name": "user"}])
+def test_a_role_that_is_no_text_does_not_end_the_conversation(role: object) -> None:
+    items = [reasoning(), assistant("hello", id="msg_1", role=role)]
+    assert replayable(items) == [assistant("hello", role=role)]
+
+
 def test_nulls_of_the_output_are_no_input() -> None:
     """The service gives null where it refuses null."""
     item = {**reasoning(encrypted_content="e"), "status": None, "content": None}
