@@ -264,10 +264,10 @@ class Lanes:
             if request.steering is not None and kind in OPENINGS:
                 request.steering.begin()
             claim(request, kind, named, item)
-            lane.earlier.failure = None
             if request.state is not STARTED:
                 request.move(STARTED)
                 self._learn(request, event)
+            lane.earlier.failure = None  # that of the lane's own, once it is known to be told apart
             if request.source is not None and kind not in OPENINGS:
                 request.source = None
                 self._admit()

@@ -1052,6 +1052,20 @@ TWO = {"max_in_flight": 2}
 UNKNOWN_NAMES = {"named": None}
 NO_NAMES = {"named": False}
 PARALLEL: dict[str, tuple[dict[str, Any], list[Step]]] = {
+    "error, the first lane with a name begins, the next, failed": (
+        UNKNOWN_NAMES,
+        [
+            asks(1),
+            ends(1, error(), REJECTED),
+            asks(2, "a"),
+            gets(2, at("a", created("r2"))),
+            knows(True),
+            asks(3),
+            drops(failed("r1")),
+            answers(3, "r3", "m3"),
+            ends(2, at("a", completed("r2"))),
+        ],
+    ),
     # -- places
     "the third of two waits, and goes on in turn": (
         TWO,
