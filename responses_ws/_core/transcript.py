@@ -66,7 +66,7 @@ def open_approvals(items: Iterable[Item]) -> dict[str, ToolCall]:
         call = approval_request(item)
         if item.get("type") == "mcp_approval_response":
             waiting.pop(text(item.get("approval_request_id")) or "", None)
-        elif item.get("role") in CALLERS:
+        elif text(item.get("role")) in CALLERS:
             passed_over = list(waiting)
         else:
             for request_id in passed_over:

@@ -417,6 +417,12 @@ def test_nulls_of_the_output_are_no_input() -> None:
     assert replayable([item]) == [reasoning(encrypted_content="e")]
 
 
+def test_a_role_that_is_none_is_the_services_to_refuse():
+    """It is sent as it came."""
+    item = {"role": ["user"], "content": "hi"}
+    assert replayable([item]) == [item]
+
+
 def test_what_is_new_travels_as_it_is() -> None:
     """The caller may have reasons; a null inside his own item is his."""
     mine = [reasoning("rs_9"), {**user("hi"), "phase": None}]
