@@ -184,8 +184,12 @@ class HttpCall:
 
     def settle(self) -> None:
         """Once it is over: give the connection back, unless the rest of the answer lets wait for itself."""
-        if not (self._ended or self._exchange.release(SETTLE_SECONDS)):
-            self._exchange.close()
+        settled = self._ended
+        try:
+            settled = settled or self._exchange.release(SETTLE_SECONDS)
+        finally:
+            if not settled:
+                self._exchange.close()
 
     def _leave(self) -> None:
         self._inside = False

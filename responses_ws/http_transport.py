@@ -273,11 +273,11 @@ class HTTPTransport(Chained, StoredResponses):
             completed=lambda message: self._remember(number, message, stored=stored, background=background),
             owner=self,
         )
-        number = self._enter(call)
         try:
+            number = self._enter(call)
             call.start()
         except BaseException:
-            call.abandon()
+            call.abandon()  # whoever keeps the traceback of an interrupt keeps the stream
             raise
         return running
 

@@ -19,6 +19,7 @@ from shell import SECONDS, Task, until
 from test_interrupt import AtStep, press
 
 from responses_ws import ConnectionLost, ResponsesWSError, _http_call
+from responses_ws._http_call import HttpCall
 from responses_ws.http_transport import HTTPTransport
 from responses_ws.testing import Model, ScriptedServer, optional, serve
 
@@ -94,6 +95,7 @@ class Led:
     :param counting: what counts the steps.
     :ivar place: where; an empty string when the life was shorter.
     :ivar kind: the class of what came out of it.
+    :ivar kept: that itself, with its traceback.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Led:
             server.connection(optional(serve()))  # the client may leave before it asks
         self.http_transport = transport(server)
         self.kind: type[BaseException] | None = None
+        self.kept: BaseException | None = None
         at_step = counting(step, by(self.http_transport), again)
         Task(self._lead, life, at_step).result()
         self.place = at_step.place
@@ -119,6 +122,8 @@ class Led:
                 life(self.http_transport)
         except (KeyboardInterrupt, ResponsesWSError) as error:
             self.kind = type(error)
+            # As notebooks keep the last one. With a second one a connection may wait for that to go.
+            self.kept = error if at_step.again is None else None
 
     def check(self, server: ScriptedServer) -> None:
         """The next answer is the right one, and close leaves nothing behind."""
@@ -184,6 +189,24 @@ def test_a_handler_that_closes(life: Life, stride: int) -> None:
             if not led.place:
                 break
     assert step > 1000
+
+
+def test_its_traceback_keeps_no_response_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks keep the last one. Here it holds the response that was about to be sent."""
+
+    def interrupt(_: HttpCall) -> None:
+        raise KeyboardInterrupt
+
+    with ScriptedServer(model=Model()) as server, transport(server) as http_transport:
+        server.connection(serve())
+        one(http_transport)
+        monkeypatch.setattr(HttpCall, "settle", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            one(http_transport)
+        monkeypatch.undo()
+        assert not http_transport.in_flight
+        one(http_transport)
+    assert caught.tb is not None
 
 
 @pytest.mark.parametrize("life", LIVES)

@@ -43,9 +43,8 @@ class HttpClient:
         if self._pid != os.getpid():
             self.forget()
         while line := self._take():
-            if line.fresh:
+            if _is_usable(line):
                 return line
-            line.close()
         return Line(url)
 
     def keep(self, line: Line) -> None:
@@ -67,3 +66,14 @@ class HttpClient:
         with contextlib.suppress(IndexError):
             return self._idle.pop()
         return None
+
+
+def _is_usable(line: Line) -> bool:
+    """Whether the server is likely to hold it still. If not, or if that is interrupted, it is closed."""
+    fresh = False
+    try:
+        fresh = line.fresh
+    finally:
+        if not fresh:
+            line.close()
+    return fresh

@@ -275,10 +275,9 @@ class Exchange:
             self.close()
             return True
         self._line = None
-        free = self.wire.let_go()
         self._raw.release_conn()
         line.rest(self.headers.get("keep-alive", ""))
-        if free:
+        if self.wire.let_go():  # last, for whoever is interrupted before closes what the wire holds
             self._client.keep(line)
         else:
             line.close()
@@ -290,8 +289,10 @@ class Exchange:
 
     def close(self) -> None:
         """Give up the connection; takes no lock. Not while another thread is in a method of this object."""
-        self._line = None
+        line, self._line = self._line, None
         self.wire.close()
+        if line is not None:  # whose socket the wire does not hold before it sends
+            line.close()
 
     def __del__(self) -> None:
         # Of an answer whose end nobody waited for.
