@@ -86,7 +86,7 @@ class AnnouncedCalls:
     """The calls of a running response, each as soon as its arguments are whole. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._calls: dict[str | None, ToolCall] = {}
+        self._calls: dict[str, ToolCall | None] = {}  # by item id; None where two have it
 
     def feed(self, event: Event) -> ToolCall | None:
         """The call that this event completes, or None. A call may be given more than once."""
@@ -95,9 +95,11 @@ class AnnouncedCalls:
             call = item_rules.tool_call(mapping(event.get("item")))
             if call is None or kind == "response.output_item.done":
                 return call
-            self._calls[call.item_id] = call
+            if call.item_id is not None:
+                known = self._calls.setdefault(call.item_id, call)
+                self._calls[call.item_id] = call if known is not None and known.id == call.id else None
         elif kind in ARGUMENTS:
-            known = self._calls.get(text(event.get("item_id")))
+            known = self._calls.get(text(event.get("item_id")) or "")
             whole = event.get(ARGUMENTS[kind])
             if known is not None and isinstance(whole, str):
                 return replace(known, arguments=printable(whole))

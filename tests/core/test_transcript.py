@@ -125,7 +125,7 @@ def done(item: Item) -> Item:
     return {"type": "response.output_item.done", "output_index": 0, "item": item}
 
 
-def arguments(text: object, item_id: str = "fc_1", kind: str = "function_call_arguments") -> Item:
+def arguments(text: object, item_id: str | None = "fc_1", kind: str = "function_call_arguments") -> Item:
     field = "input" if kind == "custom_tool_call_input" else "arguments"
     return {"type": f"response.{kind}.done", "item_id": item_id, field: text}
 
@@ -152,3 +152,17 @@ def test_a_call_is_known_when_its_arguments_are_whole(events, calls):
     found = [announced.feed(event) for event in events]
     assert [call and call.arguments for call in found] == calls
     assert {(call.id, call.name) for call in found if call} <= {("call_1", "f")}
+
+
+@pytest.mark.parametrize("item_id", ["fc_0", None])
+def test_arguments_go_to_no_other_call(item_id):
+    """Where ids do not tell two calls apart, each is known when its item is done."""
+    announced = AnnouncedCalls()
+    calls = [
+        {**CALL, "id": item_id, "call_id": f"call_{number}", "arguments": str(number)} for number in (1, 2)
+    ]
+    events = [added({**call, "arguments": ""}) for call in calls]
+    events += [arguments(call["arguments"], item_id) for call in calls]
+    events += [done(call) for call in calls]
+    found = [announced.feed(event) for event in events]
+    assert [(call.id, call.arguments) for call in found if call] == [("call_1", "1"), ("call_2", "2")]
