@@ -106,8 +106,11 @@ class ToolLoop:
         return [item for item in before if _answered(item) not in given]
 
     def start(self, call: ToolCall, options: ChatOptions) -> None:
-        """Start a call ahead of the end of its response, if there is room for it, and a thread."""
-        tool = options.toolbox.functions.get(str(call.name))
+        """Start a call ahead of the end of its response, if there is room for it, and a thread.
+
+        One without arguments may have some that are not known yet.
+        """
+        tool = options.toolbox.functions.get(str(call.name)) if call.arguments else None
         if tool is not None and len(self._runner.running) < options.limits.max_parallel:
             with contextlib.suppress(RuntimeError):  # its turn comes when the response is over
                 self._runner.start(call, tool, options.limits.timeout_per_tool)

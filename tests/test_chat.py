@@ -436,6 +436,48 @@ def test_an_eager_tool_starts_while_the_answer_streams():
     assert made == [1]
 
 
+@pytest.mark.parametrize("empty", ["arguments", "item"])
+def test_an_eager_tool_does_not_start_without_its_arguments(empty):
+    """An empty text at the end of the deltas says nothing against them, as some gateways send it."""
+    made: list[int] = []
+
+    @tool
+    def work(number: int = 0) -> int:
+        made.append(number)
+        return number
+
+    whole = {
+        "id": "fc_1",
+        "type": "function_call",
+        "call_id": "call_1",
+        "name": "work",
+        "arguments": '{"number":7}',
+    }
+    none = {**whole, "arguments": ""}
+    arguments = {"type": "response.function_call_arguments", "item_id": "fc_1", "output_index": 0}
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(
+                created("resp_1"),
+                {"type": "response.output_item.added", "output_index": 0, "item": none},
+                {**arguments, "type": f"{arguments['type']}.delta", "delta": whole["arguments"]},
+                {**arguments, "type": f"{arguments['type']}.done", "arguments": ""},
+                {
+                    "type": "response.output_item.done",
+                    "output_index": 0,
+                    "item": none if empty == "item" else whole,
+                },
+                completed("resp_1"),
+            ),
+            expect(),
+            send(*answer("resp_2", "done")),
+        )
+        with chat(server, tools=[work], eager_tools=True) as talk:
+            assert talk.ask("Go.").content == "done"
+        assert made == [7]
+
+
 def test_an_eager_tool_that_finds_no_thread_costs_no_answer(server, monkeypatch):
     """It is started ahead where that can be, and else after the answer."""
     start, refused = threading.Thread.start, []
