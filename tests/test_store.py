@@ -817,12 +817,15 @@ class Twice:
 
 @slow
 def test_a_script_may_be_asked_for_again(client):
-    """The writer does not lose to himself, and the lock is his."""
+    """The writer does not lose to himself, the lock is his, and is told to have been his when he gives it."""
     store = RedisStore(Twice(client))
     version = store.save("ada", {"by": "one"}, None)
     version = store.save("ada", {"by": "two"}, version)
     assert store.load("ada") == Stored({"by": "two"}, version)
-    store.lock("ada", timeout=0).__enter__()
+    with store.lock("ada", timeout=0):
+        pass
+    locked(store, "ada")
+    assert not store.give_back("ada", "of somebody else")
 
 
 def interrupted(*_: Any, **__: Any) -> None:

@@ -41,7 +41,8 @@ ANSWER_SECONDS = 10.0
 VERSION = re.compile(r"[1-9][0-9]{0,15}")
 
 # In each script KEYS[1] is the key, and ARGV[1] names the question, as the answer does. redis-py asks again
-# when an answer was lost: then SAVE and TAKE answer the same once more.
+# when an answer was lost: then each answers the same once more. For that a lock that was given back stays for
+# a minute, as free.
 
 LOAD = """
 return {ARGV[1], redis.call('hget', KEYS[1], 'version'), redis.call('hget', KEYS[1], 'data')}
@@ -68,7 +69,7 @@ return {ARGV[1], redis.call('del', KEYS[1])}
 
 TAKE = """
 local token = redis.call('get', KEYS[1])
-if token and token ~= ARGV[2] then
+if token and token ~= ARGV[2] and string.sub(token, 1, 5) ~= 'free ' then
     return {ARGV[1], 0}
 end
 redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -76,10 +77,12 @@ return {ARGV[1], 1}
 """
 
 GIVE_BACK = """
-if redis.call('get', KEYS[1]) ~= ARGV[2] then
+local token, free = redis.call('get', KEYS[1]), 'free ' .. ARGV[2]
+if token ~= ARGV[2] and token ~= free then
     return {ARGV[1], 0}
 end
-return {ARGV[1], redis.call('del', KEYS[1])}
+redis.call('set', KEYS[1], free, 'PX', 60000)
+return {ARGV[1], 1}
 """
 
 
