@@ -283,6 +283,44 @@ def test_a_connection_that_the_database_has_closed_is_a_store_that_fails() -> No
         DjangoStore().load("ada")
 
 
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The connection of a database that has closed it, as it does to one that was long at rest."""
+    connection = connections["default"]
+    connection.ensure_connection()
+    at_rest = connection.connection
+
+    def closed(execute: Any, *args: Any) -> Any:
+        if connection.connection is at_rest:
+            raise InterfaceError("connection already closed")
+        return execute(*args)
+
+    monkeypatch.setattr(connection, "is_usable", lambda: connection.connection is not at_rest)
+    with connection.execute_wrapper(closed):
+        yield connection
+
+
+@pytest.mark.usefixtures("dropped")
+def test_a_connection_that_was_closed_during_the_answer_is_made_anew() -> None:
+    """The answer was paid; Django looks at its connections between two requests only."""
+    assert DjangoStore().save("ada", {"by": "ada"}, None)
+    assert DjangoStore().load("ada").data == {"by": "ada"}
+
+
+@pytest.mark.usefixtures("dropped")
+def test_a_lock_is_given_back_over_a_new_connection() -> None:
+    assert not DjangoStore().give_back("ada", "token")
+
+
+def test_the_connection_of_an_open_transaction_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done in it would be lost in silence."""
+    with transaction.atomic():
+        monkeypatch.setattr(connections["default"], "is_usable", lambda: False)
+        before = connections["default"].connection
+        DjangoStore().save("ada", {}, None)
+        assert connections["default"].connection is before
+
+
 def test_a_database_that_fails_is_a_store_that_fails(tmp_path: Path) -> None:
     """In one error for all databases, without a word of what was to be saved."""
     use(tmp_path / "nothing" / "here.sqlite3")

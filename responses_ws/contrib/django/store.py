@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, connections, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
@@ -60,6 +60,7 @@ class DjangoStore:
         new = next_version(version)
         fields = {"data": to_text(data), "version": new, "updated": Now()}
         with _translated():
+            self._look_at_connection()
             if version is None:
                 written = self._inserted(self._conversations, digest=digest, key=_shown(key), **fields)
             else:
@@ -101,9 +102,21 @@ class DjangoStore:
         """For :meth:`lock`; see :class:`Leases`."""
         mine = self._leases.filter(digest=_digest(key), token=token)
         with _translated():
+            self._look_at_connection()
             held = mine.filter(until__gt=Now()).exists()
             mine.delete()
         return held
+
+    def _look_at_connection(self) -> None:
+        """Before what follows an answer: a connection that was at rest for so long may have been closed.
+
+        Django looks at it between two requests only.
+        """
+        connection = connections[self._using]
+        if connection.connection is None or connection.in_atomic_block:
+            return
+        if not connection.is_usable():
+            connection.close()
 
     def _refuse_transaction(self) -> None:
         try:
