@@ -265,12 +265,19 @@ class HTTPTransport(Chained, StoredResponses):
         fields = payload()
         call, stored = self._line.call(encode_http(fields, stream=stream), deadline), stores(fields)
         background = bool(fields.get("background"))
+        known = weakref.ref(self)
+
+        def completed(message: Message) -> None:
+            transport = known()  # which lives until the stream is over, and no longer
+            if transport is not None:
+                transport._remember(number, message, stored=stored, background=background)
+
         # Made before anything is sent: an interrupt at any later moment drops it, which abandons the call.
         running = ResponseStream(
             call,
             deadline=deadline,
             response_timeout=settings.response_timeout,
-            completed=lambda message: self._remember(number, message, stored=stored, background=background),
+            completed=completed,
             owner=self,
         )
         try:

@@ -704,6 +704,20 @@ def test_one_response_runs_at_a_time(transport: str, server: ScriptedServer) -> 
 # -- leaving
 
 
+@pytest.mark.parametrize("leave", ["message", "close"])
+def test_a_stream_that_is_over_keeps_no_connection(
+    transport: str, server: ScriptedServer, leave: str
+) -> None:
+    """Whoever keeps the object, as a notebook does, keeps nothing else."""
+    client = connected(transport, server)
+    stream = client.stream(**ASK)
+    assert stream.message.content if leave == "message" else stream.close() is None
+    del client
+    gc.collect()
+    assert server.connections[-1].gone.wait(SECONDS)
+    assert repr(stream) == f"<ResponseStream {'completed' if leave == 'message' else 'closed'}>"
+
+
 def by_break(client: Client) -> None:
     for chunk in client.stream(**ASK):
         if chunk.content:
