@@ -44,7 +44,7 @@ from responses_ws.messages import check_seconds
 __all__ = ["RAISE", "Attempt", "Decision", "Next", "Retry", "acts_on_its_own", "decide"]
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 8.0
+DOUBLINGS = 4
 PASSING = frozenset({408, 409, 429})
 """Below 500, what may be otherwise the next time; the official SDK asks again after the same."""
 LONGEST_RETRY_AFTER = 120.0
@@ -265,7 +265,7 @@ def _pause(policy: Retry, error: ResponsesWSError, attempt: Attempt, draw: Calla
     if attempt.retries >= policy.max_retries or (wanted or 0) > LONGEST_RETRY_AFTER:
         return RAISE
     # Random from 0 on, so that clients who failed together do not come back together.
-    pause = wanted or draw() * min(FIRST_PAUSE * 2**attempt.retries, LONGEST_PAUSE)
+    pause = wanted or draw() * FIRST_PAUSE * 2 ** min(attempt.retries, DOUBLINGS)
     budget = None if policy.max_seconds is None else policy.max_seconds - attempt.elapsed
     limits = [limit for limit in (budget, attempt.seconds_left) if limit is not None]
     if any(pause > limit for limit in limits):

@@ -200,6 +200,13 @@ def test_pauses_are_random_and_grow(retries: int, longest: float) -> None:
         assert decision == Decision(Next.AGAIN, draw * longest, counted=True)
 
 
+@pytest.mark.parametrize("retries", [1023, 1024, 1025, 1_000_000])
+def test_a_caller_may_ask_again_for_days(retries: int) -> None:
+    policy = Retry(max_retries=retries + 1, max_seconds=None)
+    decision = decided(ServerError("", status=500, delivery=R), Attempt(retries=retries), policy, 1.0)
+    assert decision == Decision(Next.AGAIN, 8.0, counted=True)
+
+
 @pytest.mark.parametrize(
     ("error", "pause"),
     [
