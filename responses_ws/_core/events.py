@@ -259,8 +259,13 @@ def _details(event: Event) -> dict[str, Any]:
         if error and isinstance(error, dict):
             return error
         if text(error):
-            return {"message": error}
+            return {**_named(holder), "type": None}
     return {**event, "type": None}
+
+
+def _named(fields: Event) -> dict[str, Any]:
+    """Where the ``error`` is a text, which may be no more than a title."""
+    return {**fields, "message": text(fields.get("message")) or fields["error"]}
 
 
 def _text(value: object) -> str | None:
@@ -376,9 +381,10 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes, **context: 
     if fields is None:
         details: object = body.decode("utf-8", "replace").strip()
     else:
-        details = fields.get("error") or fields
-    error = _read_error({"type": "error", "status": status, "headers": dict(headers), "error": details})
-    failure = response_error(error, **{"delivery": Delivery.NOT_SENT, **context})
+        error = fields.get("error")
+        details = _named(fields) if text(error) else error or fields
+    read = _read_error({"type": "error", "status": status, "headers": dict(headers), "error": details})
+    failure = response_error(read, **{"delivery": Delivery.NOT_SENT, **context})
     failure.raw = fields
     return failure
 

@@ -288,6 +288,14 @@ SHAPES = {
     ),
     "a plain string": ({"type": "error", "error": "upstream died"}, {"message": "upstream died"}),
     "a plain string without type": ({"error": "upstream died"}, {"message": "upstream died"}),
+    "a string, and what it means beside it": (
+        {"type": "error", "error": "Too many.", "code": "rate_limit_exceeded", "param": "model"},
+        {"message": "Too many.", "code": "rate_limit_exceeded", "param": "model", "status": 429},
+    ),
+    "a string for a title, and a message beside it": (
+        {"type": "error", "error": "Bad Request", "message": "No such model.", "status_code": 400},
+        {"message": "No such model.", "status": 400},
+    ),
     "nothing": ({"type": "error"}, {}),
     "null": ({"type": "error", "error": None}, {}),
     "empty": ({"type": "error", "error": {}}, {}),
@@ -621,6 +629,8 @@ def test_what_the_caller_knows_counts_more():
             {"message": "Bad key.", "type": "invalid_request_error", "code": "invalid_api_key"},
         ),
         (b'{"error":"Not for you."}', {"message": "Not for you."}),
+        (b'{"error":"Not for you.","code":"denied","type":"auth"}', {"code": "denied", "type": "auth"}),
+        (b'{"error":"Unauthorized","message":"Not for you."}', {"message": "Not for you."}),
         (b'{"error":null,"message":"Not for you."}', {"message": "Not for you."}),
         (b'{"message":"Not for you.","code":"denied","type":"auth"}', {"code": "denied", "type": "auth"}),
         (b'{"detail":"Not for you."}', {"message": "Not for you."}),
