@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from responses_ws._chat_state import ledger_of, reading
 from responses_ws._core.fields import text
 from responses_ws._core.transcript import messages_of
 from responses_ws.chat import Chat
-from responses_ws.errors import ConfigurationError
+from responses_ws.errors import ConfigurationError, ResponsesWSError
 from responses_ws.messages import check_seconds
 from responses_ws.pool import ConnectionPool
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from responses_ws.store import Store
 
 __all__ = ["Service"]
+
+logger = logging.getLogger("responses_ws")
 
 OWN = {"model", "heartbeat"}
 POOL = set(inspect.signature(ConnectionPool).parameters)
@@ -121,9 +124,10 @@ class Service:
             with chat:
                 try:
                     yield chat
-                finally:
-                    if chat.items:
-                        chat.save(store, key)
+                except BaseException:
+                    _keep_quietly(chat, store, key)
+                    raise
+                _keep(chat, store, key)
 
     def history(self, store: Store, key: str) -> list[Message]:
         """What was said in the conversation that the store has under a key, oldest first.
@@ -148,3 +152,16 @@ class Service:
         if name is None:
             raise ConfigurationError(f"model: none was given and {self._prefix}MODEL is not set")
         return name
+
+
+def _keep(chat: Chat, store: Store, key: str) -> None:
+    if chat.items:
+        chat.save(store, key)
+
+
+def _keep_quietly(chat: Chat, store: Store, key: str) -> None:
+    """What was raised in the block is what its caller needs to know: Ctrl-C is no error of the store."""
+    try:
+        _keep(chat, store, key)
+    except ResponsesWSError as error:
+        logger.warning("a conversation was not kept: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -11,8 +12,9 @@ from chatting import add, calling
 from eventsource import events, text
 from shell import KEY, created, join_readers, until
 
-from responses_ws import Chat, ConfigurationError
+from responses_ws import Chat, ConfigurationError, StoreError
 from responses_ws.contrib.flask import ResponsesWS
+from responses_ws.store import SQLiteStore
 from responses_ws.testing import Model, ScriptedServer, expect, expect_gone, optional, send
 from responses_ws.tools import tool
 
@@ -92,6 +94,32 @@ def test_what_the_tools_need_of_the_application_is_there(server: ScriptedServer)
 
     told = events([app.test_client().get("/where").data])
     assert "path returned: chats/where." in text(told)
+    end(app)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_is_raised_in_a_conversation_comes_out_though_it_cannot_be_kept(
+    server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, raised: type[BaseException]
+) -> None:
+    """Ctrl-C is no error of a store. That nothing was kept is in the log."""
+
+    class Full(SQLiteStore):
+        def save(self, key: str, data: Any, version: int | None) -> int:
+            raise StoreError("the disk is full")
+
+    app = of(server)
+
+    def talk(error: type[BaseException] | None) -> None:
+        with app.app_context(), web.conversation(Full(tmp_path / "chats.db"), "ada") as chat:
+            chat.ask("hi")
+            if error:
+                raise error
+
+    with pytest.raises(raised):
+        talk(raised)
+    assert "a conversation was not kept: the disk is full" in caplog.text
+    with pytest.raises(StoreError):
+        talk(None)
     end(app)
 
 
