@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from responses_ws._core.options import check_callable
 from responses_ws._settings import Credentials, given_credentials
 from responses_ws._toolbox import AnyTool
 from responses_ws._usage import OnUsage
-from responses_ws.errors import ConfigurationError
-from responses_ws.store.base import Store
+from responses_ws.errors import ConcurrencyError, ConfigurationError
+from responses_ws.store.base import Store, to_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Portable"]
 
+Place = tuple[Store, str]
+"""A store, and a key in it."""
+
 
 class Portable:
     """The part of a :class:`Chat` that makes another one of it."""
@@ -32,7 +36,8 @@ class Portable:
     _options: ChatOptions
     _conversation: Conversation
     _owns_session: bool
-    _versions: dict[tuple[Store, str], int]
+    _versions: dict[Place, int]
+    _unanswered: dict[Place, dict[str, Any]]
 
     def fork(self) -> Self:
         """A chat of its own with the same history, on a connection of its own; both can go on, in any thread.
@@ -100,13 +105,21 @@ class Portable:
 
         :raises ConcurrencyError: somebody else has saved or deleted it since this chat loaded or saved it.
             Nothing was overwritten; load it and ask again.
-        :raises StoreError: the store cannot be reached.
+        :raises StoreError: the store cannot be reached. It may be written then; saving again finds out.
         :raises ConfigurationError: it holds what JSON cannot express.
         """
         place = (_checked(store), key)
+        self._look_after(place)
         # Before the state: what another thread saves from here on may be newer than that.
         version = self._versions.get(place)
-        self._versions[place] = store.save(key, self.to_dict(), version)
+        data = self.to_dict()
+        try:
+            self._versions[place] = store.save(key, data, version)
+        except (ConcurrencyError, ConfigurationError):
+            raise
+        except BaseException:  # it may be written, and nobody was told the version
+            self._unanswered[place] = data
+            raise
 
     @classmethod
     def load(
@@ -151,11 +164,23 @@ class Portable:
         conversation = Conversation(session, state.ledger, on_usage, answers=state.answers, usage=state.usage)
         return cls.__new__(cls)._put_in(state.options.but(approve=approve), conversation, owns_session=owned)
 
+    def _look_after(self, place: Place) -> None:
+        """Find out what became of a save that nobody answered for. Raises what loading raises."""
+        data = self._unanswered.get(place)
+        if data is None:
+            return
+        store, key = place
+        stored = store.load(key)
+        if stored is not None and stored.data == json.loads(to_text(data)):  # some stores sort the names
+            self._versions[place] = stored.version
+        self._unanswered.pop(place, None)
+
     def _put_in(self, options: ChatOptions, conversation: Conversation, *, owns_session: bool) -> Self:
         self._options = options
         self._conversation = conversation
         self._owns_session = owns_session
         self._versions = {}
+        self._unanswered = {}
         return self
 
 

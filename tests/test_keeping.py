@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -124,6 +124,59 @@ def test_a_chat_may_be_in_several_places(server, store, tmp_path):
     with load(server, attic) as moved:
         assert len(moved.items) == 4
         moved.save(attic, "carol")
+
+
+class Unanswered(SQLiteStore):
+    """It writes, or does not, and then nobody is told."""
+
+    writes = True
+    error: BaseException | None = None
+
+    def save(self, key: str, data: Mapping[str, Any], version: int | None) -> int:
+        error, self.error = self.error, None
+        if error is None or self.writes:
+            version = super().save(key, data, version)
+        if error is not None:
+            raise error
+        assert version is not None
+        return version
+
+
+@pytest.mark.parametrize("error", [StoreError("no answer"), KeyboardInterrupt()], ids=["error", "interrupt"])
+@pytest.mark.parametrize("writes", [True, False], ids=["written", "not written"])
+@pytest.mark.parametrize("saved", [True, False], ids=["again", "at first"])
+def test_a_save_that_nobody_answered_for_can_be_made_again(server, tmp_path, error, writes, saved):
+    """What it may have written is this chat's own, and no reason to refuse what was said since."""
+    with Unanswered(tmp_path / "chats") as store, chat(server) as talk:
+        if saved:
+            talk.save(store, "ada")
+        talk.ask("one")
+        store.writes, store.error = writes, error
+        with pytest.raises(type(error)):
+            talk.save(store, "ada")
+        talk.ask("two")
+        talk.save(store, "ada")
+        talk.save(store, "ada")
+        with load(server, store) as loaded:
+            assert meant(loaded.items) == meant(talk.items)
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["written", "not written"])
+def test_a_save_that_nobody_answered_for_overwrites_nobody(server, tmp_path, writes):
+    """Somebody else may have been there meanwhile."""
+    with Unanswered(tmp_path / "chats") as store, chat(server) as talk:
+        talk.save(store, "ada")
+        talk.ask("one")
+        store.writes, store.error = writes, StoreError("no answer")
+        with pytest.raises(StoreError):
+            talk.save(store, "ada")
+        with load(server, store) as other:
+            other.ask("of somebody else")
+            other.save(store, "ada")
+        with pytest.raises(ConcurrencyError):
+            talk.save(store, "ada")
+        with pytest.raises(ConcurrencyError):
+            talk.save(store, "ada")
 
 
 def test_another_store_of_the_same_place_will_do(server, place):
