@@ -43,12 +43,14 @@ class Portable:
         """A chat of its own with the same history, on a connection of its own; both can go on, in any thread.
 
         Its ``usage`` begins at 0. A call that is being made here is not made there: the model is told that it
-        may have had effects. Calls that wait for :meth:`run_tools` belong to both.
+        may have had effects. Calls that wait for :meth:`run_tools` belong to both. A ``conversation`` of the
+        service belongs to this one: what the two say there they would say to each other.
         """
         conversation = self._conversation
         ledger, answers = conversation.copied(self._options)
         other = Conversation(conversation.session.fork(), ledger, conversation.on_usage, answers=answers)
-        return type(self).__new__(type(self))._put_in(self._options, other, owns_session=True)
+        options = self._options.with_params({"conversation": None})
+        return type(self).__new__(type(self))._put_in(options, other, owns_session=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The chat as plain values for JSON: history, options, tools by name, usage. No key and no address.

@@ -1483,6 +1483,18 @@ def test_a_fork_goes_its_own_way(server, model):
     assert len(server.connections) == 2
 
 
+def test_a_fork_is_not_in_the_conversation_of_the_service(server):
+    """What each of the two says there would be said to the other; the whole history goes along instead."""
+    with chat(server) as talk:
+        talk.with_params(conversation="conv_1").ask("one")
+        with talk.fork() as other:
+            assert other.ask("two").content == "You said: two. Before that: one."
+            assert other.ask("three").content == "You said: three. Before that: one; two."
+        talk.ask("four")
+    asked = [(request.get("conversation"), len(request["input"])) for request in server.requests]
+    assert asked == [("conv_1", 1), (None, 3), (None, 1), ("conv_1", 1)]
+
+
 def test_a_fork_has_the_outputs_that_wait(server):
     """So that both can go on after the tools."""
     made = []
