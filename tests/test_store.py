@@ -695,14 +695,15 @@ def test_a_lock_that_cannot_be_given_back_hides_no_error(tmp_path, caplog):
     def fail(other: sqlite3.Connection) -> None:
         with SQLiteStore(path).lock("ada"):
             other.execute("BEGIN IMMEDIATE")
-            raise ZeroDivisionError
+            raise ZeroDivisionError(PROMPT)
 
     with (
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
         pytest.raises(ZeroDivisionError),
     ):
         fail(other)
-    assert "a lock was not given back" in caplog.text
+    assert f"a lock was not given back, so that it ends by itself: {path}: database is locked" in caplog.text
+    assert PROMPT not in caplog.text
 
 
 def test_a_lease_of_the_future_is_from_before_the_clock_was_set_back(tmp_path, monkeypatch):

@@ -158,8 +158,8 @@ def _give_back_quietly(leases: Leases, key: str, token: str) -> None:
     """What was raised in the block is what its caller needs to know."""
     try:
         leases.give_back(key, token)
-    except StoreError:
-        logger.warning("a lock was not given back, so that it ends by itself", exc_info=True)
+    except StoreError as error:
+        logger.warning("a lock was not given back, so that it ends by itself: %s", error)
 
 
 # -- values
