@@ -198,11 +198,14 @@ class Shapes:
             named.shape = shape()
         return self._named[annotation]
 
-    def _record(self, cls: type) -> Record:
+    def _record(self, cls: Any) -> Record:
+        parameters = inspect.signature(cls).parameters
         hints = _hints(cls)
+        if not parameters.keys() <= hints.keys():  # it has a constructor of its own
+            hints |= _hints(cls.__init__)
         description, descriptions = read_docstring(_own_docstring(cls))
         fields = self.fields(
-            inspect.signature(cls).parameters.values(),
+            parameters.values(),
             lambda parameter: hints.get(parameter.name, parameter.annotation),
             descriptions,
             f"{cls.__name__}.{{}}",
@@ -226,11 +229,13 @@ def _field(name: str, shape: Shape, optional: bool, description: str) -> Field:
     return Field(name, shape, optional, description)
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(owner: Any) -> dict[str, Any]:
+    """Of a class or a function."""
+    name = owner.__name__
     try:
-        return typing.get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
+        return typing.get_type_hints(owner, localns={name: owner}, include_extras=True)
     except Exception as error:  # whatever evaluating an annotation raises
-        raise ConfigurationError(f"the annotations of {cls.__name__} cannot be resolved: {error}") from error
+        raise ConfigurationError(f"the annotations of {name} cannot be resolved: {error}") from error
 
 
 def _meaning(alias: Any, where: str) -> Any:

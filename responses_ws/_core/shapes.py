@@ -353,10 +353,10 @@ class Record:
 class Named:
     """A type that has a name, and may hold itself: its schema stands among the definitions.
 
-    :ivar shape: set once the shape is known.
+    :ivar shape: set once the shape is known; anything while the type is looked at.
     """
 
-    shape: Shape
+    shape: Shape = ANYTHING
 
     def __init__(self, name: str) -> None:
         self.name = name

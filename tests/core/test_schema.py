@@ -285,6 +285,30 @@ def test_a_type_that_is_used_twice() -> None:
     assert list(schema["$defs"]) == ["Point"]
 
 
+@dataclass
+class Timed:
+    """It takes what it does not keep."""
+
+    seconds: float
+
+    def __init__(self, minutes: int, more: Seconds = 0.0, near: Point | None = None) -> None:
+        self.seconds = 60 * minutes + more
+        self.near = near
+
+
+Seconds = Annotated[float, "below 60"]
+
+
+def test_a_dataclass_with_a_constructor_of_its_own() -> None:
+    properties = schema_of(Timed)["properties"]
+    assert properties == {
+        "minutes": INTEGER,
+        "more": {**or_null({"type": "number"}), "description": "below 60"},
+        "near": or_null({"$ref": "#/$defs/Point"}),
+    }
+    assert parsed(Timed, {"minutes": 2, "more": 1, "near": None}) == Timed(2, 1.0)
+
+
 def test_two_types_of_one_name() -> None:
     """Each has its own definition."""
 
@@ -379,6 +403,20 @@ Ghostly.__name__ = "TypeAliasType"
 Ghost = Ghostly()
 
 
+class Circular:
+    """``type Circle = dict[Circle, int]`` of Python 3.12."""
+
+    __name__ = "Circle"
+
+    @property
+    def __value__(self) -> Any:
+        return dict[self, int]  # type: ignore[misc]
+
+
+Circular.__name__ = "TypeAliasType"
+Circle = Circular()
+
+
 class Secretive:
     """As settings are, given in place of their class."""
 
@@ -410,6 +448,7 @@ Bare = collections.namedtuple("Bare", "a b")
         (tuple, {}, "type takes anything"),
         (Deep, {}, "Deep.points takes any names, which strict mode does not have; use strict=False"),
         (dict[int, str], {"strict": False}, "type: the names in a JSON object are strings"),
+        (Circle, {"strict": False}, "type: the names in a JSON object are strings"),
         (bytes, {}, "type: bytes has no JSON schema"),
         (complex, {}, "type: complex has no JSON schema"),
         (tuple[()], {}, "has no JSON schema"),
