@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["Call", "batches", "tell"]
 
 DONE = State.DONE  # once for every event: looking it up in the enumeration takes as long as comparing
+
+
+class OnDrained(Protocol):
+    """What is told of the end of a response that its caller has left; see :meth:`Ticket.settle`."""
+
+    def __call__(
+        self, terminal: Event | None, superseded: Collection[Event], *, rejected: bool
+    ) -> object: ...
 
 
 class Call(Request):
@@ -56,7 +64,7 @@ class Call(Request):
         self.cancelled = False
         self.link: Link | None = None
         self.terminal: Event | None = None
-        self.on_drained: Callable[[Event | None, Collection[Event]], object] | None = None
+        self.on_drained: OnDrained | None = None
 
     @property
     def superseded(self) -> Collection[Event]:
@@ -117,7 +125,7 @@ class Call(Request):
         """
         sent = self.delivery is not Delivery.NOT_SENT
         if sent and self.abandoned and self.on_drained is not None:
-            self.on_drained(terminal, self.superseded)
+            self.on_drained(terminal, self.superseded, rejected=self.delivery is Delivery.REJECTED)
 
     def finish(self, cause: ResponsesWSError, delivery: Delivery) -> None:
         """Tell the caller that no more will come."""

@@ -135,8 +135,9 @@ def _settle(ticket: Ticket, source: Source) -> None:
     """Tell what is known of a request that has left; an interrupt may have kept it from leaving."""
     if source.cancelled and source.delivery is Delivery.NOT_SENT:
         ticket.void()
-    else:
-        ticket.settle(*((source.terminal, source.superseded) if isinstance(source, Call) else (None,)))
+        return
+    told = (source.terminal, source.superseded) if isinstance(source, Call) else (None,)
+    ticket.settle(*told, rejected=source.delivery is Delivery.REJECTED)
 
 
 def _read(terminal: Event | None, superseded: Collection[Event]) -> tuple[Usage, str | None]:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from chatting import chat
+from sessions import Costs
+from shell import error_event, until
 
 from responses_ws import Delivery, Usage, _usage
+from responses_ws._core.states import State
 from responses_ws._core.tally import total
 from responses_ws._usage import Accounts
-from responses_ws.testing import Model, ScriptedServer
+from responses_ws.testing import Model, ScriptedServer, expect, expect_gone, gate, mark, send
 
 
 class Left:
@@ -71,3 +74,23 @@ def test_an_interrupt_of_the_reckoning_loses_nothing(monkeypatch: pytest.MonkeyP
         talk.close()
         assert [usage.output_tokens is not None for usage, _ in told] == [True, True]
         assert talk.usage == total(usage for usage, _ in told)
+
+
+@pytest.mark.parametrize("told_at", ["drain", "close"])
+def test_a_request_that_was_left_and_then_rejected_counts_for_nothing(told_at: str) -> None:
+    """Nobody reads the refusal, and nothing ran."""
+    costs = Costs()
+    with ScriptedServer() as server:
+        server.connection(expect(), mark("asked"), gate("left"), send(error_event()), expect_gone())
+        with chat(server, transport="websocket", on_usage=costs) as talk:
+            stream = talk.stream("one")
+            server.wait_for("asked")
+            if told_at == "drain":
+                stream.close()
+            server.open("left")
+            source = talk._conversation._turn().response._source._source  # type: ignore[union-attr]
+            until(lambda: source.state is State.DONE)
+            stream.close()
+            talk.close()
+            costs.wait_for(lambda: bool(costs.told))
+            assert (costs.told, talk.usage) == ([(Usage(), None)], Usage(0, 0, 0, 0, 0))
