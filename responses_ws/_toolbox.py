@@ -36,6 +36,8 @@ class Toolbox:
         for given in tools:
             self._add(given)
         self._elsewhere = set(_names(made for made in self.definitions if not self._runs(made)))
+        for name in sorted(self._elsewhere & self.functions.keys()):
+            raise ConfigurationError(f"tools has a function and a definition of the name {name!r}")
 
     def runs(self, name: str | None) -> bool:
         """Whether a call of this name is this chat's to answer: nobody else knows the tool."""
@@ -78,10 +80,10 @@ class Toolbox:
 
 
 def _names(definitions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The names in definitions, and in those of a namespace inside of them."""
+    """What calls may name: the names in definitions, and those inside of a namespace in place of its own."""
     for made in definitions:
         name = text(made.get("name"))
-        if name is not None:
+        if name is not None and made.get("type") != "namespace":
             yield name
         yield from _names(mappings(made.get("tools")))
 

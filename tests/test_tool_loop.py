@@ -701,6 +701,37 @@ def test_two_functions_of_one_name_are_refused():
         Toolbox([one, two])
 
 
+@pytest.mark.parametrize(
+    "defined",
+    [
+        {"type": "function", "name": "work", "parameters": {}},
+        {"type": "namespace", "name": "crm", "tools": [{"type": "function", "name": "work"}]},
+    ],
+    ids=["function", "namespace"],
+)
+def test_a_function_and_a_definition_of_one_name_are_refused(defined):
+    """A call does not tell which is meant, and the function would never be run."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    with pytest.raises(ConfigurationError, match="tools has a function and a definition of the name 'work'"):
+        Toolbox([work, defined])
+
+
+def test_a_namespace_may_have_the_name_of_a_function():
+    """It is not called itself."""
+
+    @tool
+    def work() -> str:
+        return "done"
+
+    calls = loop(call(1))
+    run(calls, options(work, {"type": "namespace", "name": "work", "tools": []}), go_on)
+    assert outputs(calls) == ["done"]
+
+
 @pytest.mark.parametrize("tools", ["work", {"type": "web_search"}, 3, [3]])
 def test_what_is_no_list_of_tools_is_refused(tools):
     """A single definition in place of a list is an easy mistake."""
