@@ -249,6 +249,7 @@ class Line:
             try:
                 self._connect(successor, deadline, given_up)
             except ResponsesWSError:
+                self._live = self._live[:-1]  # as long as the old one serves, more of these would come
                 if slept:
                     connection.retire("the machine has slept")
                 if slept or given_up():

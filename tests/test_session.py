@@ -35,6 +35,7 @@ from responses_ws import (
     ServerError,
     Timeouts,
     Usage,
+    _line,
 )
 from responses_ws._breakers import _breakers
 from responses_ws._call import Call
@@ -407,6 +408,20 @@ def test_an_old_connection_goes_on_when_there_is_no_new_one() -> None:
         with session(server, endpoint=aged(server)) as mine:
             for text in ("one", "two", "three"):
                 assert mine.call({**MODEL, "input": text}).content == "ok"
+
+
+def test_a_connection_that_could_not_replace_an_old_one_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the hundredth attempt."""
+    monkeypatch.setattr(_line, "POSTPONE_SECONDS", 0)
+    with ScriptedServer() as server:
+        server.connection(*(part for n in "123" for part in (expect(), send(*answer(f"r{n}", "ok")))))
+        server.connection(refuse(503))
+        server.connection(refuse(503))
+        with session(server, endpoint=aged(server)) as mine:
+            for text in ("one", "two", "three"):
+                assert mine.call({**MODEL, "input": text}).content == "ok"
+            assert len(server.connections) == 3
+            assert len(mine._line._live) == 1  # type: ignore[attr-defined]
 
 
 def test_cancel_ends_the_replacing_of_an_old_connection() -> None:
