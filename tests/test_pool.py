@@ -304,9 +304,10 @@ def test_a_stream_keeps_its_lease(service: Service) -> None:
         stream = pool.lease().stream(**MODEL, input="hi")
         gc.collect()
         assert counts(pool) == (1, 1, 0)
+        lease = stream._owner  # which the stream lets go of at its end
         service.let_go("hi")
         assert stream.message.content == "re hi"
-        stream._owner.close()
+        lease.close()
 
 
 def test_what_else_is_forgotten_gives_its_seat_back(service: Service) -> None:
