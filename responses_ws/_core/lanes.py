@@ -119,13 +119,13 @@ class Lanes:
 
     def send(self, request: Request) -> bool:
         """The request's message begins to leave. False while another's does: ``ready`` will tell."""
+        lane = self._lanes[request.lane]
+        if request.source is None:
+            request.source = self._source(lane, request.parent)
         request.held = any(holder.state is SENDING for holder in self._holders())
         if request.held:
             return False
-        lane = self._lanes[request.lane]
         lane.used = True
-        if request.source is None:
-            request.source = self._source(lane, request.parent)
         request.move(SENDING)
         return True
 
@@ -196,7 +196,7 @@ class Lanes:
             if request is None:
                 continue
             if request.state is QUEUED:
-                request.admitted = False
+                request.admitted, request.source = False, None
             elif request.state is not SENDING or request.abandoned:
                 ended.append(request)
                 lane.go_on()
