@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -97,9 +98,9 @@ class ChatStream:
     def __init__(self, rounds: Generator[Chunk | None, None, Message], turn: Turn) -> None:
         self._rounds: Generator[Chunk | None, None, Message] | None = rounds
         self._turn = turn
-        self._inside = (
-            threading.Lock()
-        )  # held by the thread that is in the rounds; leaving never waits for it
+        # Held by the thread that is in the rounds; leaving never waits for it.
+        self._inside = threading.Lock()
+        self._pid = os.getpid()
         self._reader: threading.Thread | None = None
         self._left: ResponseStream | None = None
         self._message: Message | None = None
@@ -227,6 +228,8 @@ class ChatStream:
         """The next chunk; nothing after the last, and when this thread has left."""
         if self._reader is threading.current_thread() and self._inside.locked():
             raise ConcurrencyError("the stream cannot be read by what it calls, such as approve")
+        if self._inside.locked() and self._pid != os.getpid():  # a forked child: the reader is not here
+            raise ConnectionError("another process reads the stream", delivery=Delivery.UNKNOWN)
         with self._inside:
             try:
                 self._reader = threading.current_thread()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from chatting import add, calling, chat, meant, seen
 from sessions import Costs
-from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event, until
+from shell import KEY, SECONDS, Task, answer, completed, created, delta, error_event, read_deltas, until
 from test_fork import Child
 
 from responses_ws import (
@@ -736,6 +736,37 @@ def test_a_forked_child_does_not_wait_for_a_tool_of_its_parent(server):
         finally:
             on.set()
         assert waiting.result().content.startswith("work returned: done.")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_reader_of_its_parent():
+    """Nobody there will ever come out of the stream."""
+
+    def read() -> str:
+        with pytest.raises(ConnectionError, match="another process reads") as caught:
+            stream.message  # noqa: B018
+        stream.close()
+        return str(caught.value.delivery)
+
+    with ScriptedServer() as server:
+        server.connection(
+            expect(),
+            send(created("resp_1"), delta("one")),
+            mark("begun"),
+            gate("on"),
+            send(completed("resp_1")),
+        )
+        with chat(server) as talk:
+            stream = talk.stream("hi")
+            chunks = iter(stream)
+            assert read_deltas(chunks, 1) == ["one"]
+            reading = Task(lambda: [list(chunks), stream.message][1])
+            until(stream._inside.locked)
+            child = Child(read)
+            assert child.result() == "Delivery.UNKNOWN"
+            server.open("on")
+            assert reading.result().content == "one"
 
 
 def test_the_thread_that_iterates_may_cancel(server):
