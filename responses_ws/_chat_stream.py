@@ -138,6 +138,7 @@ class ChatStream:
     def _chunks(self, heartbeat: float | None) -> Iterator[Chunk | None]:
         try:
             self._check()
+            self._check_process()
             self._turn.heartbeat = heartbeat
             while found := self._next():
                 if found != SILENCE or heartbeat is not None:  # another loop may have wanted it
@@ -228,8 +229,6 @@ class ChatStream:
         """The next chunk; nothing after the last, and when this thread has left."""
         if self._reader is threading.current_thread() and self._inside.locked():
             raise ConcurrencyError("the stream cannot be read by what it calls, such as approve")
-        if self._inside.locked() and self._pid != os.getpid():  # a forked child: the reader is not here
-            raise ConnectionError("another process reads the stream", delivery=Delivery.UNKNOWN)
         with self._inside:
             try:
                 self._reader = threading.current_thread()
@@ -248,6 +247,11 @@ class ChatStream:
             return True
         self._check()
         return self._message is not None
+
+    def _check_process(self) -> None:
+        """In a forked child the thread that reads is not there, and will never come out."""
+        if self._pid != os.getpid() and self._inside.locked():
+            raise ConnectionError("another process reads the stream", delivery=Delivery.UNKNOWN)
 
     def _check(self) -> None:
         """Raise what it failed with, or that another thread has left it."""
