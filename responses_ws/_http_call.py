@@ -184,12 +184,8 @@ class HttpCall:
 
     def settle(self) -> None:
         """Once it is over: give the connection back, unless the rest of the answer lets wait for itself."""
-        settled = self._ended
-        try:
-            settled = settled or self._exchange.release(SETTLE_SECONDS)
-        finally:
-            if not settled:
-                self._exchange.close()
+        if not self._ended:
+            self._exchange.settle(SETTLE_SECONDS)
 
     def _leave(self) -> None:
         self._inside = False

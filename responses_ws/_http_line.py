@@ -86,8 +86,7 @@ class HttpRequest:
             raise
         finally:
             self._running.discard(self)
-        if not exchange.release():
-            exchange.close()
+        exchange.settle()
         return body
 
     def cancel(self) -> None:

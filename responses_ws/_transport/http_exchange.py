@@ -283,6 +283,15 @@ class Exchange:
             line.close()
         return True
 
+    def settle(self, seconds: float = 0) -> None:
+        """The same; if the body does not end, or an interrupt comes meanwhile, give the connection up."""
+        settled = False
+        try:
+            settled = self.release(seconds)
+        finally:
+            if not settled:
+                self.close()
+
     def abort(self) -> None:
         """End it, whatever it is doing. Takes no lock and never blocks: safe in a finalizer."""
         self.wire.abort()
@@ -346,8 +355,7 @@ class Exchange:
         host = net.redirect_host(self.status, self.headers)
         if host is not None:
             error.message = f"the server redirects to {host}; redirects are not followed"
-        if not self.release():
-            self.close()
+        self.settle()
         return error
 
 
