@@ -78,6 +78,7 @@ class HttpRequest:
         try:
             exchange.open(self._method, self._url)
             body = exchange.read_all(self._max_bytes)
+            exchange.settle()
         except BaseException as error:
             exchange.abort()
             exchange.close()
@@ -86,7 +87,6 @@ class HttpRequest:
             raise
         finally:
             self._running.discard(self)
-        exchange.settle()
         return body
 
     def cancel(self) -> None:

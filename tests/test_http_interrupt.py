@@ -95,7 +95,6 @@ class Led:
     :param counting: what counts the steps.
     :ivar place: where; an empty string when the life was shorter.
     :ivar kind: the class of what came out of it.
-    :ivar kept: that itself, with its traceback.
     """
 
     def __init__(
@@ -111,7 +110,6 @@ class Led:
             server.connection(optional(serve()))  # the client may leave before it asks
         self.http_transport = transport(server)
         self.kind: type[BaseException] | None = None
-        self.kept: BaseException | None = None
         at_step = counting(step, by(self.http_transport), again)
         Task(self._lead, life, at_step).result()
         self.place = at_step.place
@@ -122,8 +120,6 @@ class Led:
                 life(self.http_transport)
         except (KeyboardInterrupt, ResponsesWSError) as error:
             self.kind = type(error)
-            # As notebooks keep the last one. With a second one a connection may wait for that to go.
-            self.kept = error if at_step.again is None else None
 
     def check(self, server: ScriptedServer) -> None:
         """The next answer is the right one, and close leaves nothing behind."""

@@ -98,6 +98,7 @@ class Line:
 
     def close(self) -> None:
         """End the connection, if it is at rest."""
+        self._usable_until = 0.0
         self._pool.close()
 
 

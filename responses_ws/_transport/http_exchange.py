@@ -274,13 +274,13 @@ class Exchange:
         if data or not reusable or self.reader.waiting:
             self.close()
             return True
-        self._line = None
         self._raw.release_conn()
         line.rest(self.headers.get("keep-alive", ""))
-        if self.wire.let_go():  # last, for whoever is interrupted before closes what the wire holds
+        if self.wire.let_go():
             self._client.keep(line)
         else:
             line.close()
+        self._line = None  # last, for whoever is interrupted before closes it
         return True
 
     def settle(self, seconds: float = 0) -> None:
