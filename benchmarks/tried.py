@@ -9,6 +9,7 @@ Needs no peer. Every row is the median of interleaved rounds in this process.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -71,6 +72,26 @@ def masking() -> Mapping[str, Alternative]:
         "in use: frames of 64 KiB, four translation tables": timed(lambda: list(encode_message(message)), 8),
         "frames of 64 KiB as long integers": timed(in_pieces, 8),
         "one frame as one long integer": timed(lambda: exclusive_or(message), 8),
+    }
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def writing() -> Mapping[str, Alternative]:
+    from responses_ws._core import json_text
+
+    image = base64.b64encode(secrets.token_bytes(6 * MEBIBYTE)).decode()
+    value = {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": image}]}]}
+
+    def joined() -> bytes:
+        return b"".join(json_text._pieces(value, json_text.LEVELS + 1))
+
+    return {
+        "in use: in pieces, gathered in a buffer": timed(lambda: json_text.dump(value), 8),
+        "the pieces joined": timed(joined, 8),
+        "the encoder of json alone": timed(lambda: json_text.ENCODER.encode(value).encode(), 8),
+        "json.dumps, which escapes what is not ASCII": timed(lambda: json.dumps(value).encode(), 8),
     }
 
 
@@ -266,6 +287,7 @@ def _waking(waker: Waker) -> Alternative:
 
 EXPERIMENTS: dict[str, Callable[[], Mapping[str, Alternative]]] = {
     "Masking 8 MiB, µs per MiB": masking,
+    "Writing 8 MiB of base64, µs per MiB": writing,
     "Parsing, µs per delta event": parsing,
     "Reading an event, µs": reading,
     "Making a chunk, µs": chunks,

@@ -75,9 +75,8 @@ def _concerns_all(error: ResponsesWSError) -> bool:
     if isinstance(error, AuthenticationError | PoolClosed):
         return True
     if isinstance(error, ResponseCancelled):
-        return (
-            error.partial is None or error.partial.status != "cancelled"
-        )  # by this side, which ends the run
+        by_the_service = error.partial is not None and error.partial.status == "cancelled"
+        return not by_the_service
     if not isinstance(error, RateLimitError):
         return False
     return error.code in NO_QUOTA or error.type in NO_QUOTA

@@ -357,7 +357,9 @@ def test_bare_sockets_find_the_ends_of_turns(server, secure):
     assert raw.send_large(server, 5_000, secure=secure) > 0
 
 
-@pytest.mark.parametrize("experiment", [tried.chunks, tried.hand_over, tried.parsing, tried.reading])
+@pytest.mark.parametrize(
+    "experiment", [tried.chunks, tried.hand_over, tried.parsing, tried.reading, tried.writing]
+)
 def test_what_was_tried_can_be_tried_again(experiment):
     """Each alternative runs; the first is in use."""
     alternatives = experiment()

@@ -412,6 +412,9 @@ class Circular:
     def __value__(self) -> Any:
         return dict[self, int]  # type: ignore[misc]
 
+    def __repr__(self) -> str:
+        return "Circle"
+
 
 Circular.__name__ = "TypeAliasType"
 Circle = Circular()
