@@ -41,7 +41,7 @@ __all__ = [
     "stream_url",
 ]
 
-NO_USAGE = Usage()
+NO_COUNTS = Usage()
 BUILT_IN_TOOLS = (
     "web_search_",
     "file_search_",
@@ -174,13 +174,21 @@ def _response_chunk(kind: str, data: Event) -> Chunk:
     chunk = Chunk(kind, None, data)
     chunk.response_id = response_id(data)
     chunk.model_id = text(response.get("model"))
-    if response.get("usage"):
-        usage = _usage(response)
-        chunk.input_tokens = usage.input_tokens
-        chunk.output_tokens = usage.output_tokens
-        chunk.cached_tokens = usage.cached_tokens
-        chunk.cache_creation_tokens = usage.cache_creation_tokens
+    usage = response.get("usage")
+    if usage and isinstance(usage, dict):
+        _note_usage(chunk, usage)
     return chunk
+
+
+def _note_usage(chunk: Chunk, usage: dict[str, Any]) -> None:
+    of_input = mapping(usage.get("input_tokens_details"))
+    written = count(of_input.get("cache_write_tokens"))
+    if written is None:
+        written = count(of_input.get("cache_creation_tokens"))
+    chunk.input_tokens = count(usage.get("input_tokens"))
+    chunk.output_tokens = count(usage.get("output_tokens"))
+    chunk.cached_tokens = count(of_input.get("cached_tokens"))
+    chunk.cache_creation_tokens = written
 
 
 def _other_chunk(data: Event) -> Chunk:
@@ -194,20 +202,9 @@ def _other_chunk(data: Event) -> Chunk:
     return chunk
 
 
-def _usage(response: dict[str, Any]) -> Usage:
-    usage = mapping(response.get("usage"))
-    if not usage:
-        return NO_USAGE
-    of_input = mapping(usage.get("input_tokens_details"))
-    of_output = mapping(usage.get("output_tokens_details"))
-    written = count(of_input.get("cache_write_tokens"))
-    return Usage(
-        input_tokens=count(usage.get("input_tokens")),
-        output_tokens=count(usage.get("output_tokens")),
-        cached_tokens=count(of_input.get("cached_tokens")),
-        cache_creation_tokens=count(of_input.get("cache_creation_tokens")) if written is None else written,
-        reasoning_tokens=count(of_output.get("reasoning_tokens")),
-    )
+def _reasoning_tokens(response: dict[str, Any]) -> int | None:
+    of_output = mapping(mapping(response.get("usage")).get("output_tokens_details"))
+    return count(of_output.get("reasoning_tokens"))
 
 
 _BUILDERS: dict[Any, Callable[[Event], Chunk]] = {
@@ -248,6 +245,7 @@ class StreamAccumulator:
         self._built_in_tool_events: list[Event] = []
         self._status: str | None = None
         self._final: dict[str, Any] = {}
+        self._counts: Chunk | Usage = NO_COUNTS
 
     def add(self, chunk: Chunk) -> None:
         """Take a chunk, before it is shown: a half character at its end is held back for the next one."""
@@ -272,17 +270,17 @@ class StreamAccumulator:
         ended = self._status is not None
         output = self._output.items(mappings(self._final.get("output")), ended=ended)
         said = items.read(output)
-        usage = _usage(self._final)
+        counts = self._counts
         details = mapping(self._final.get("incomplete_details"))
         return Message(
             content=said.content,
             tool_calls=said.tool_calls,
             model_id=self._model_id,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_creation_tokens=usage.cache_creation_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
+            input_tokens=counts.input_tokens,
+            output_tokens=counts.output_tokens,
+            cached_tokens=counts.cached_tokens,
+            cache_creation_tokens=counts.cache_creation_tokens,
+            reasoning_tokens=_reasoning_tokens(self._final),
             response_id=self._response_id,
             built_in_tool_events=list(self._built_in_tool_events),
             status=self._status or "in_progress",
@@ -306,8 +304,14 @@ class StreamAccumulator:
         if chunk.built_in_tool_events and not kind.endswith(".delta"):
             self._built_in_tool_events += chunk.built_in_tool_events
         if kind not in ONGOING and self._status is None:
-            self._status = terminal_status(event)
-            self._final = mapping(event.get("response")) if self._status else {}
+            self._end(chunk)
+
+    def _end(self, chunk: Chunk) -> None:
+        """The response has ended, if that is what the event says."""
+        self._status = terminal_status(chunk.raw)
+        if self._status is not None:
+            self._final = mapping(chunk.raw.get("response"))
+            self._counts = chunk
 
 
 def _show(chunk: Chunk, kind: Kind, piece: str) -> None:

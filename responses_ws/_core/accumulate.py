@@ -272,7 +272,9 @@ class Output:
 
     def _completed(self, item: dict[str, Any], index: int) -> dict[str, Any]:
         known = self._find(_names(item, index), Stage.FINAL, index)
-        return item if known is None else filled(item, known.snapshot(ended=True))
+        if known is None or (known.stage is Stage.DONE and known.sent == item):
+            return item
+        return filled(item, known.snapshot(ended=True))
 
     def _find_part(self, kind: Kind, event: Event) -> Part:
         ids = {"id": text(event.get("item_id")), "call_id": text(event.get("call_id"))}
@@ -342,7 +344,11 @@ NOTES: dict[str, Callable[[Output, str, Event], None]] = {
 def _names(said: dict[str, Any], index: int | None) -> list[Name]:
     """All that tells an item from others of its type, surest first."""
     item_type = text(said.get("type"))
-    names: list[Name] = [(item_type, name, value) for name in IDS if (value := text(said.get(name)))]
+    names: list[Name] = []
+    for name in IDS:
+        value = said.get(name)
+        if value and isinstance(value, str):
+            names.append((item_type, name, value))
     if index is not None:
         names.append((item_type, "output_index", index))
     return names or [(item_type, "", None)]
