@@ -296,6 +296,29 @@ def test_who_waits_gets_the_seat_of_a_forgotten_lease(service: Service) -> None:
         task.result().close()
 
 
+class Ending:
+    """Who gives the seat back right after it was seen to be taken."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    @property
+    def over(self) -> bool:
+        seen, self.seen = self.seen, True
+        return seen
+
+
+def test_a_seat_that_becomes_free_while_one_is_looked_for_costs_no_connection(service: Service) -> None:
+    with pool_of(service, max_connections=1) as pool:
+        pool.lease().close()
+        ending = Ending()
+        [member] = pool._desk.roster.members
+        member.seats[0].occupant = lambda: ending
+        with pool.lease() as lease:
+            assert lease.create_response(**MODEL, input="next").content == "re next"
+    assert len(service.transports) == 1
+
+
 def test_a_stream_keeps_its_lease(service: Service) -> None:
     """Not forgotten as long as it is read."""
     service.hold("hi")

@@ -270,8 +270,12 @@ class Roster:
         return member
 
     def _evict(self, tenant: str | None) -> Seat | None:
-        """In place of another tenant's connection that nobody uses."""
-        idle = [member for member in self.members if self._stays(member) and not member.busy()]
+        """In place of another tenant's connection that nobody uses.
+
+        One of the tenant's own may have become free just now: who tells of that has it given.
+        """
+        others = [member for member in self.members if member.tenant != tenant and self._stays(member)]
+        idle = [member for member in others if not member.busy()]
         if not idle:
             return None
         min(idle, key=lambda member: member.idle_since).retiring = True
