@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ from lanes import available_lanes  # noqa: E402
 from turns import Turn, encode_lanes, encode_turn  # noqa: E402
 
 from responses_ws._core import parser  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracker() -> None:
+    """The pipe that multiprocessing keeps until the interpreter ends is left open by no test."""
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture(scope="module")
