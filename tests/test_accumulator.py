@@ -393,6 +393,11 @@ def test_an_empty_word_does_not_count_over_what_was_received(event):
     assert message_of([delta("Hello"), event]).content == "Hello"
 
 
+def test_an_item_that_ends_as_it_was_announced_has_what_was_received():
+    announced = {"type": "message", "id": "msg_1", "content": []}
+    assert message_of([item("added", announced), delta("Hello"), completed(announced)]).content == "Hello"
+
+
 def test_citations_of_an_empty_text_are_kept_wherever_they_come():
     cited = {"type": "output_text", "text": "", "annotations": [{"type": "file_path", "index": 0}]}
     part = {"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "part": cited}
