@@ -78,10 +78,16 @@ class Call(Request):
 
     def next(self, seconds: float | None) -> Batch | End | None:
         """What the reader has put last; see :class:`Source`."""
-        found = wait_for(self.queue, seconds)
+        found = self.queue.take() or self._wait(seconds)
         if isinstance(found, Batch):
             self.taken += found.size
         return None if isinstance(found, Mark) else found
+
+    def _wait(self, seconds: float | None) -> Batch | End | Mark | None:
+        reading = None if self.link is None else self.link.reading
+        if reading is None or self.cancelled or self.state is DONE or not reading.attend(self, seconds):
+            return wait_for(self.queue, seconds)
+        return self.queue.take()
 
     def cancel(self) -> None:
         """Tell the thread that is to send it that nobody wants it any more. Takes no lock, as ``abandon``.
@@ -96,6 +102,8 @@ class Call(Request):
         """Leave the response. Takes no lock: safe in a finalizer and in any thread, any number of times."""
         self.abandoned = True
         self.cancel()
+        if self.link is not None:
+            self.link.claim()
 
     def give(self, batch: Batch, now: float, max_buffered_bytes: int) -> None:
         """The reader has events. A caller who is too slow for them loses the call: the reader never waits."""

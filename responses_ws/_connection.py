@@ -36,6 +36,8 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger("responses_ws")
 
+LARGE_BYTES = 64 * 1024
+"""What leaves at once, most of the time."""
 AGED = "the connection reached its age"
 LOST = "the connection was lost before the request was sent"
 BROKEN_OFF = "the sending of a request was interrupted"
@@ -86,6 +88,23 @@ class Connection(Routed):
             ready = self._take_ready()
         tell(ready)
         self.await_place(call, drain, deadline)
+        self._glance()
+
+    def _glance(self) -> None:
+        """See what came since the last response, if nobody has: that the server has closed, most of all.
+
+        Where several responses run, it is the link's thread that reads.
+        """
+        link = self.link
+        reading = None if link is None else link.reading
+        if link is None or reading is None:
+            return
+        if not self.single:
+            link.claim()
+            return
+        reading.glance()
+        if reading.failure is not None:
+            self._give_up(link, bare(reading.failure))
 
     def await_place(self, call: Call, drain: float | None, deadline: Deadline) -> None:
         """Wait until the call may be sent: at once, but for what else is running; see :meth:`open`.
@@ -129,6 +148,9 @@ class Connection(Routed):
         refused, is told by the call's queue.
         """
         link, transport = self._begin_sending(call, deadline)
+        if len(message) > LARGE_BYTES:
+            # The server may refuse it, or go, in the middle of it.
+            link.claim()
         try:
             transport.send(message, deadline)
         except (ConnectionLost, ResponseTimeout) as error:

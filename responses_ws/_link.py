@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from responses_ws._core.keepalive import Keepalive, Verdict
 from responses_ws._core.states import Request
 from responses_ws._process import connecting
+from responses_ws._reading import Reading
 from responses_ws._transport.base import Connector, Target, Transport
 from responses_ws._transport.deadline import SLICE_SECONDS, Deadline
 from responses_ws._transport.mailbox import READY, Mailbox, Mark, wait_for
@@ -42,6 +43,7 @@ class Link:
     :ivar over: it ended; nothing its reader still delivers is let in. Guarded by the connection's lock.
     :ivar cause: why it ended, or is about to.
     :ivar ended: the requests that ended with it, until all who must know were told; None before and after.
+    :ivar reading: who reads it, while it is read.
     :ivar outcome: READY when the thread runs, then READY when it is connected, or an exception.
     :ivar dialer: the thread that waits for it to connect.
     :ivar rotate_at: when it is old enough to be replaced (monotonic seconds), or None.
@@ -51,6 +53,7 @@ class Link:
         self.generation = 0
         self.dialer = threading.get_ident()
         self.transport: Transport | None = None
+        self.reading: Reading | None = None
         self.over = False
         self.cause: ResponsesWSError | None = None
         self.ended: list[Request] | None = None
@@ -88,6 +91,13 @@ class Link:
         elif self._socket is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self.claim()
+
+    def claim(self) -> None:
+        """Let its thread read it, and no caller. Takes no lock: safe in a finalizer."""
+        reading = self.reading
+        if reading is not None:
+            reading.claim()
 
     def forget(self, cause: ResponsesWSError) -> None:
         """In a forked child: give up the inherited socket without a byte to the peer."""
@@ -111,6 +121,7 @@ class Link:
         """
         if self.thread is threading.current_thread():
             return
+        self.claim()
         deadline = Deadline(seconds)
         while self.thread is not None and self.thread.is_alive() and not deadline.expired:
             self.thread.join(deadline.remaining(SLICE_SECONDS))
@@ -187,6 +198,7 @@ def _end(connection: Linked, link: Link, transport: Transport, cause: ResponsesW
             # Without its traceback, which would tie the frames of this thread to whoever keeps the cause.
             connection.end(link, cause.with_traceback(None))
         finally:
+            link.reading = None
             transport.abort()
             transport.release()
 
@@ -198,13 +210,14 @@ def _read(connection: Linked, link: Link, transport: Transport, target: Target) 
     that wakes, runs when this one waits.
     """
     timeouts = target.timeouts
+    reading = link.reading = Reading(connection, link, transport)
     now = time.monotonic()
     keepalive = Keepalive(timeouts.ping_interval, timeouts.ping_timeout, now)
     patience = keepalive.wait(now)
     interval = math.inf if timeouts.ping_interval is None else timeouts.ping_interval
     watcher, look_at = connection.watcher, now + interval
     while True:
-        payloads = transport.receive(patience)
+        payloads = reading.receive(patience)
         if link.aborted:
             raise ConnectionLost("the connection was given up")  # by one who was interrupted in that
         now = time.monotonic()

@@ -70,6 +70,11 @@ class Linked(ABC):
         """Whether nothing runs on the link."""
 
     @property
+    @abstractmethod
+    def single(self) -> bool:
+        """Whether one response at a time runs on the link."""
+
+    @property
     def ready(self) -> bool:
         """Whether a request can be sent.
 

@@ -57,6 +57,10 @@ class Routed(Linked):
         """Whether nothing runs on the link."""
         return not self.lanes.running()
 
+    @property
+    def single(self) -> bool:
+        return self.lanes.single
+
     def deliver(self, link: Link, payloads: Sequence[Payload], now: float) -> None:
         """Parse messages and hand their events to the calls that own them.
 

@@ -184,6 +184,8 @@ class Connector:
 class Stubborn(ScriptedTransport):
     """A transport whose reader does not hear of its end before the test lets it."""
 
+    wait = None  # it cannot wait without reading
+
     def __init__(self) -> None:
         super().__init__()
         self.late = queue.SimpleQueue[list[Event] | Exception]()
@@ -950,9 +952,11 @@ def test_a_reader_that_fails_leaves_nobody_waiting(
     ws: WebSocket, connector: ScriptedConnector, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it is: ConnectionLost with the cause, a word in the log, and a new connection for the next."""
+    connector.on_connect = lambda transport: setattr(transport, "wait", None)
+    ws.reconnect()
     stream = begin(ws)
-    connector.transports[0].deliver(created("resp_1"), delta("one"))
-    connector.transports[0].end(RuntimeError("a bug"))
+    connector.transports[1].deliver(created("resp_1"), delta("one"))
+    connector.transports[1].end(RuntimeError("a bug"))
     with pytest.raises(ConnectionLost, match="reader") as caught:
         _ = stream.message
     assert isinstance(caught.value.__cause__, RuntimeError)

@@ -35,6 +35,7 @@ LEVELS = {
     f"{PACKAGE}._source": 3,
     f"{PACKAGE}._connection": 3,
     f"{PACKAGE}._link": 3,
+    f"{PACKAGE}._reading": 3,
     f"{PACKAGE}._linked": 3,
     f"{PACKAGE}._routed": 3,
     f"{PACKAGE}.stream": 3,

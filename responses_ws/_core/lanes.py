@@ -174,6 +174,11 @@ class Lanes:
         """Every request of which at least a byte has left and whose end was not seen."""
         return [request for request in self._holders() if request.state is not QUEUED]
 
+    @property
+    def single(self) -> bool:
+        """Whether nothing but the default lane was ever asked for."""
+        return len(self._lanes) == 1
+
     def deserted(self) -> bool:
         """Whether every place is taken by what its caller has left."""
         return all(request.abandoned for request in self._holders() if request.admitted)

@@ -43,8 +43,13 @@ class Target:
 class Transport(Protocol):
     """One open connection.
 
-    ``receive`` and ``release`` belong to the reader thread. Everything else may be called from any thread at
-    any time; ``abort`` and ``forget`` take no lock that the calling thread could already hold.
+    ``receive`` is called by one thread at a time, the reader's or that of a caller who waits for a response,
+    and ``release`` by the reader's. Everything else may be called from any thread at any time; ``abort`` and
+    ``forget`` take no lock that the calling thread could already hold.
+
+    It may have a method ``wait(timeout: float | None) -> bool`` besides, called as ``receive`` is: wait up to
+    ``timeout`` seconds (None: for ever), and tell whether ``receive(0)`` has anything to do. It takes nothing
+    from the connection, so that whatever interrupts it costs nothing. Without it no caller reads.
     """
 
     headers: Mapping[str, str]
@@ -81,7 +86,7 @@ class Transport(Protocol):
         """Wake ``receive`` and end the connection without a frame. Never blocks, never raises."""
 
     def release(self) -> None:
-        """Give the socket back; the reader's last deed."""
+        """Give the socket back; the reader's last deed. Another thread may still be in ``receive``."""
 
     def forget(self) -> None:
         """In a forked child: give up the inherited socket without a byte to the peer."""

@@ -64,7 +64,7 @@ class SocketTransport:
         self._send_timeout = target.timeouts.send
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
-        self._wait = _waiting(sock)
+        self._poll = _waiting(sock)
         # What one read brings at most. A full one leaves more behind, most of the time, and TLS that had to
         # write may have taken what ``poll`` would show: then the next one tries before it waits.
         self._read_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
@@ -103,7 +103,17 @@ class SocketTransport:
             raise
         return cls(sock, target, headers, begun)
 
-    # -- receiving: the reader thread only
+    # -- receiving: one thread at a time
+
+    def wait(self, timeout: float | None) -> bool:
+        if self._begun or self._try_first or self._parser.failure is not None:
+            return True
+        if self._tls is not None and self._pending():
+            return True
+        if self._unsent or self._control or self._pong:
+            return self._wait_in_debt(timeout)
+        self._try_first = bool(self._poll(None if timeout is None else timeout * 1000))
+        return self._try_first
 
     def receive(self, timeout: float | None) -> Sequence[Payload] | None:
         parser = self._parser
@@ -125,11 +135,7 @@ class SocketTransport:
             messages = self._try_read()
             if messages is not None:
                 return messages
-        if self._unsent or self._control or self._pong:
-            self._wait_in_debt(timeout)
-        elif not self._wait(None if timeout is None else timeout * 1000):
-            return None
-        return self._try_read()
+        return self._try_read() if self.wait(timeout) else None
 
     def _pending(self) -> bool:
         """Whether the TLS layer holds bytes that ``poll`` cannot see."""
@@ -178,15 +184,16 @@ class SocketTransport:
             self.close(1009 if isinstance(end, PayloadTooLarge) else end.close_code)
         return end
 
-    def _wait_in_debt(self, timeout: float | None) -> None:
+    def _wait_in_debt(self, timeout: float | None) -> bool:
         """Wait until there is something to read, or room for what the reader still has to say.
 
         While a message is being sent its sender says it, and a socket that is writable for the sender must
         not keep the reader turning.
         """
         has_more = self._owes() and not self._sending and not self._mute
-        _poll(self._sock, read=True, write=has_more, timeout=timeout)
+        ready = _poll(self._sock, read=True, write=has_more, timeout=timeout)
         self._flush()
+        return ready
 
     # -- sending: any thread
 

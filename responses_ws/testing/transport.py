@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from responses_ws._transport.base import Hold, Target
-from responses_ws._transport.deadline import NEVER, Deadline, overdue
+from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws._transport.mailbox import Mailbox, wait_for
 from responses_ws.errors import ConnectionError, ConnectionLost
 from responses_ws.testing.frames import MessageData, encode
@@ -116,6 +116,13 @@ class ScriptedTransport:
         return self.calls.count("ping")
 
     # The transport's side
+
+    def wait(self, timeout: float | None) -> bool:
+        """Whether :meth:`receive` has something to return, or to raise, within so many seconds."""
+        deadline = Deadline(timeout)
+        while self._end is None and not (self._inbound.items or deadline.expired):
+            self._inbound.bell.acquire(timeout=deadline.remaining(SLICE_SECONDS) or 0)
+        return self._end is not None or bool(self._inbound.items)
 
     def receive(self, timeout: float | None) -> list[bytes] | None:
         if self._end is None:
