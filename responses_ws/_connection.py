@@ -85,22 +85,18 @@ class Connection(Routed):
             self.lanes.open(call)
             self.calls += 1
             call.number = self.calls
-            ready = self._take_ready()
+            ready, link = self._take_ready(), self.link
         tell(ready)
+        if link is not None and not self.single:
+            link.claim()
         self.await_place(call, drain, deadline)
         self._glance()
 
     def _glance(self) -> None:
-        """See what came since the last response, if nobody has: that the server has closed, most of all.
-
-        Where several responses run, it is the link's thread that reads.
-        """
+        """See what came since the last response, if nobody has: that the server has closed, most of all."""
         link = self.link
         reading = None if link is None else link.reading
         if link is None or reading is None:
-            return
-        if not self.single:
-            link.claim()
             return
         reading.glance()
         if reading.failure is not None:

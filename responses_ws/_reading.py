@@ -37,6 +37,8 @@ __all__ = ["Reading"]
 FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
 RETAKE_SLICES = 10
+GLANCES = 100
+"""What a server says at rest is little; but one that never stops is not listened to for ever."""
 BROKEN_OFF = "given up: the reading of a response was interrupted"
 
 
@@ -78,10 +80,11 @@ class Reading:
     def glance(self) -> None:
         """Read what came while nobody did. What ends the link, if that is among it, is ``failure`` then."""
         reads = -1
-        for _ in range(2):  # a close frame is first read and then raised
-            if self._reads != reads:
-                reads = self._reads
-                self._read_once(None, 0)
+        for _ in range(GLANCES):
+            if self._reads == reads:
+                return
+            reads = self._reads
+            self._read_once(None, 0)
 
     def claim(self) -> None:
         """Let the thread read. Takes no lock: safe in a finalizer and a signal handler."""
@@ -96,7 +99,10 @@ class Reading:
         try:
             if not (right.acquire(blocking=False) or self._take_back(call)):
                 return False
-            if self._claimed or self._torn:
+            if self._torn:
+                self.failure = self.failure or ConnectionLost(BROKEN_OFF)
+                return False
+            if self._claimed and call is not None:
                 return False
             self._waits += 1
             if self._wait(seconds):
