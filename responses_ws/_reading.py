@@ -36,6 +36,7 @@ __all__ = ["Reading"]
 
 FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
+PARTS = 32
 RETAKE_SLICES = 10
 GLANCES = 100
 """What a server says at rest is little; but one that never stops is not listened to for ever."""
@@ -116,8 +117,6 @@ class Reading:
                 right.release()
             except RuntimeError:
                 pass
-            if not self._connection.single:
-                self.claim()
 
     def _take_back(self, call: Call | None) -> bool:
         """Ask the thread for the right, and only then try once more: it looks who asks after letting go."""
@@ -132,9 +131,7 @@ class Reading:
     def _read(self) -> None:
         self._torn = True
         try:
-            payloads = self._transport.receive(0)
-            if payloads is not None:
-                self._reads += 1
+            payloads = self._receive()
             if payloads:
                 self._connection.deliver(self._link, payloads, time.monotonic())
             self._torn = False
@@ -144,6 +141,17 @@ class Reading:
         except BaseException:
             self._link.abort(ConnectionLost(BROKEN_OFF))
             raise
+
+    def _receive(self) -> Sequence[Payload] | None:
+        """Messages; after so many parts of a large one its caller looks at his clocks again."""
+        for _ in range(PARTS):
+            payloads = self._transport.receive(0)
+            if payloads is None:
+                return None
+            self._reads += 1
+            if payloads:
+                return payloads
+        return None
 
     # -- the thread's side
 
