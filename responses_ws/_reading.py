@@ -43,8 +43,8 @@ BROKEN_OFF = "given up: the reading of a response was interrupted"
 class Reading:
     """The right to read a link. Made by the link's thread, which has it.
 
-    ``_owned`` is the thread's; ``_waits``, ``_reads`` and ``_torn`` are written under the right. The rest may
-    be written at any moment, and is looked at again once the right is had.
+    ``_owned`` and ``_seen`` are the thread's; ``_waits``, ``_reads`` and ``_torn`` are written under the
+    right. The rest may be written at any moment, and is looked at again once the right is had.
     """
 
     def __init__(self, connection: Linked, link: Link, transport: Transport) -> None:
@@ -63,6 +63,7 @@ class Reading:
         self._wanting: Call | None = None
         self._waits = 0
         self._reads = 0
+        self._seen = 0
         self._torn = False
         self.failure: ResponsesWSError | None = None
 
@@ -144,7 +145,8 @@ class Reading:
     def receive(self, timeout: float | None) -> Sequence[Payload] | None:
         """What the transport receives. While a caller reads: an empty list when he did, else None, soon.
 
-        Raises what the transport does, and what a caller has met.
+        None where the right changes hands too, which is no sign of the peer's life. Raises what the transport
+        does, and what a caller has met.
         """
         if not self._owned:
             return self._stand_by()
@@ -152,7 +154,7 @@ class Reading:
             self._claimed = False
             self._bell.take()
         if self._wanting is not None and self._hand_over(self._wanting):
-            return []
+            return None
         return self._transport.receive(timeout)
 
     def _hand_over(self, call: Call) -> bool:
@@ -171,7 +173,7 @@ class Reading:
             tell([call])
 
     def _stand_by(self) -> Sequence[Payload] | None:
-        waits, reads = self._waits, self._reads
+        waits = self._waits
         rung = wait_for(self._bell, FLOW_SECONDS) is not None
         if self._claimed:
             self._retake()
@@ -179,7 +181,9 @@ class Reading:
             self._owned = True
         if self._owned:
             self._look_for_the_end()
-        return None if self._reads == reads else []
+        # Since the last look, and not since this one began: what came between is a sign of life too.
+        seen, self._seen = self._seen, self._reads
+        return None if seen == self._seen else []
 
     def _retake(self) -> None:
         """Callers take the right no more, and hold it for a moment; a signal handler may take longer."""
