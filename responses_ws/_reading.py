@@ -201,9 +201,12 @@ class Reading:
 
 
 def _without_frames(error: ResponsesWSError) -> ResponsesWSError:
-    """What it came from stays told; the frames, and all that the caller holds in them, are let go."""
+    """What it came from stays told; the frames, and all that the caller holds in them, are let go.
+
+    So is what the caller was handling meanwhile: it is his, and the end was not made of it.
+    """
     each: BaseException | None = error
     while each is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
+        each.__traceback__ = each.__context__ = None
+        each = each.__cause__
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 from shell import (
     Task,
     ask,
+    created,
+    delta,
+    join_readers,
+    wait_until_in,
 )
 
-from responses_ws import ConnectionLost, Timeouts, WebSocket
+from responses_ws import ConnectionLost, ResponseStream, Timeouts, WebSocket
 from responses_ws._call import Call
 from responses_ws._reading import Reading
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
@@ -32,6 +37,18 @@ def connector() -> ScriptedConnector:
 def ws(connector: ScriptedConnector) -> Iterator[WebSocket]:
     with connected(connector) as ws:
         yield ws
+
+
+def attended(ws: WebSocket, transport: ScriptedTransport) -> tuple[ResponseStream, Iterator[str]]:
+    """A response whose next event its caller reads, if he asks for it before the thread is back."""
+    stream = ws.stream(model="m", input="hi")
+    pieces = stream.text
+    reader = Task(next, pieces)
+    # The thread waits for bytes, is asked for the right, and hands it over after these.
+    wait_until_in(reader.ident or 0, "wait_for")
+    transport.deliver(created("resp_1"), delta("first"))
+    assert reader.result() == "first"
+    return stream, pieces
 
 
 # -- the thread that stands by
@@ -84,3 +101,32 @@ def test_bytes_that_came_between_two_looks_are_a_sign_of_life():
     transport.deliver()
     assert Task(reading.attend, Call(), 0.0).result()
     assert reading.receive(None) == []
+
+
+# -- what ends a connection in the caller's thread
+
+
+def test_what_the_caller_is_handling_stays_his(connector):
+    """The end of the connection is met in the middle of his handling of an error, and is not made of it."""
+    ws = connected(connector)
+    transport = connector.transports[0]
+    _, pieces = attended(ws, transport)
+    kept: list[BaseException] = []
+
+    def read_on() -> None:
+        try:
+            int("no number")
+        except ValueError as error:
+            try:
+                next(pieces)
+            except ConnectionLost:
+                kept.append(error)
+
+    link = ws._connection.link
+    reader = Task(read_on)
+    wait_until_in(reader.ident or 0, "wait")
+    transport.end(ConnectionLost("gone", close_code=1006))
+    reader.result()
+    assert traceback.extract_tb(kept[0].__traceback__)
+    join_readers()
+    assert link.cause.__context__ is None
