@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from shell import (
+    SECONDS,
     Task,
     ask,
     created,
@@ -19,6 +21,8 @@ from shell import (
 from responses_ws import ConnectionLost, ResponseStream, Timeouts, WebSocket
 from responses_ws._call import Call
 from responses_ws._reading import Reading
+from responses_ws._transport.base import Target
+from responses_ws._transport.ws import SocketTransport
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
 
 QUIET = Timeouts(ping_interval=None)
@@ -130,3 +134,21 @@ def test_what_the_caller_is_handling_stays_his(connector):
     assert traceback.extract_tb(kept[0].__traceback__)
     join_readers()
     assert link.cause.__context__ is None
+
+
+class Alarmed(socket.socket):
+    """A signal handler raises between the bytes and the knowledge of them."""
+
+    def recv(self, *args: Any) -> bytes:
+        super().recv(*args)
+        raise TimeoutError("told by an alarm")
+
+
+def test_a_signal_handler_that_raises_a_timeout_error_is_heard():
+    """It is not the socket that failed, and whoever set the alarm waits for his own exception."""
+    ours, theirs = socket.socketpair()
+    with theirs, Alarmed(fileno=ours.detach()) as sock:
+        transport = SocketTransport(sock, Target("ws://localhost/v1/responses"))
+        theirs.send(b"anything")
+        with pytest.raises(TimeoutError, match="alarm"):
+            transport.receive(SECONDS)
