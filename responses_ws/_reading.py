@@ -37,6 +37,9 @@ __all__ = ["Reading"]
 FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
 RETAKE_SLICES = 10
+GLANCES = 8
+"""Reads of what came while nobody read: a close frame is first read and then raised, and over TLS what came
+before it was read before. Whoever sends more is there."""
 BROKEN_OFF = "given up: the reading of a response was interrupted"
 
 
@@ -79,10 +82,11 @@ class Reading:
     def glance(self) -> None:
         """Read what came while nobody did. What ends the link, if that is among it, is ``failure`` then."""
         reads = -1
-        for _ in range(2):  # a close frame is first read and then raised
-            if self._reads != reads:
-                reads = self._reads
-                self._read_once(None, 0)
+        for _ in range(GLANCES):
+            if self._reads == reads:
+                return
+            reads = self._reads
+            self._read_once(None, 0)
 
     def claim(self) -> None:
         """Let the thread read. Takes no lock: safe in a finalizer and a signal handler."""

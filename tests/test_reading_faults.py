@@ -152,3 +152,24 @@ def test_a_signal_handler_that_raises_a_timeout_error_is_heard():
         theirs.send(b"anything")
         with pytest.raises(TimeoutError, match="alarm"):
             transport.receive(SECONDS)
+
+
+# -- what ends it, and who knows of it
+
+
+class Piecewise(ScriptedTransport):
+    """What lies there comes in several reads, as the records of TLS do; then the close frame is raised."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        for _ in range(pieces):
+            self.deliver()
+        self.end(ConnectionLost("gone", close_code=1001))
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+def test_a_glance_sees_the_close_frame_behind_what_came_before_it(pieces):
+    """A ping or a stray event before it has a record of its own."""
+    reading = handed_over(Piecewise(pieces))
+    Task(reading.glance).result()
+    assert isinstance(reading.failure, ConnectionLost)
