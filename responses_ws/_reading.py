@@ -70,6 +70,11 @@ class Reading:
         self._torn = False
         self.failure: ResponsesWSError | None = None
 
+    @property
+    def mine(self) -> bool:
+        """Whether this thread reads: it is called back from that."""
+        return self._right._is_owned()  # type: ignore[attr-defined]
+
     # -- a caller's side
 
     def attend(self, call: Call, seconds: float | None) -> bool:

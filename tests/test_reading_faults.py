@@ -12,13 +12,14 @@ from shell import (
     SECONDS,
     Task,
     ask,
+    completed,
     created,
     delta,
     join_readers,
     wait_until_in,
 )
 
-from responses_ws import ConnectionLost, ResponseStream, Timeouts, WebSocket
+from responses_ws import ConnectionLost, ResponseStream, Timeouts, WebSocket, _linked, _reading
 from responses_ws._call import Call
 from responses_ws._reading import Reading
 from responses_ws._transport.base import Target
@@ -173,3 +174,18 @@ def test_a_glance_sees_the_close_frame_behind_what_came_before_it(pieces):
     reading = handed_over(Piecewise(pieces))
     Task(reading.glance).result()
     assert isinstance(reading.failure, ConnectionLost)
+
+
+def test_who_ends_the_connection_he_is_reading_does_not_wait_for_himself(ws, connector, monkeypatch):
+    """A pool lets go of a connection in the thread that has read the end of its last response."""
+    monkeypatch.setattr(_linked, "RELEASE_SECONDS", 2 * SECONDS)
+    monkeypatch.setattr(_reading, "RETAKE_SLICES", 1000)
+    transport = connector.transports[0]
+    _, pieces = attended(ws, transport)
+    connection = ws._connection
+    connection.watcher = lambda *, ended: connection.retire("told by the test")
+    reader = Task(list, pieces)
+    wait_until_in(reader.ident or 0, "wait")
+    transport.deliver(completed("resp_1"))
+    assert reader.result() == []
+    join_readers()
