@@ -101,7 +101,11 @@ class Reading:
 
     def _read_once(self, call: Call | None, seconds: float) -> bool:
         right = self._right
-        if self._wait is None or not self._connection.single or right._is_owned():  # type: ignore[attr-defined]
+        if self._wait is None or right._is_owned():  # type: ignore[attr-defined]
+            return False
+        if not self._connection.single:
+            if not self._owned:
+                self.claim()
             return False
         try:
             if not (right.acquire(blocking=False) or self._take_back(call)):

@@ -189,3 +189,12 @@ def test_who_ends_the_connection_he_is_reading_does_not_wait_for_himself(ws, con
     transport.deliver(completed("resp_1"))
     assert reader.result() == []
     join_readers()
+
+
+def test_a_caller_who_may_not_read_any_more_says_so(monkeypatch):
+    """A lane was asked for and waits for its turn: nobody but him knows that nobody reads."""
+    monkeypatch.setattr(_reading, "FLOW_SECONDS", 2 * SECONDS)
+    reading = handed_over(ScriptedTransport())
+    reading._connection.single = False
+    assert not Task(reading.attend, Call(), None).result()
+    Task(reading.receive, None).result()
