@@ -73,7 +73,7 @@ class Reading:
     @property
     def mine(self) -> bool:
         """Whether this thread reads: it is called back from that."""
-        return self._right._is_owned()  # type: ignore[attr-defined]
+        return bool(self._right._is_owned())  # type: ignore[attr-defined]
 
     # -- a caller's side
 
