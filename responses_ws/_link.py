@@ -117,9 +117,11 @@ class Link:
     def join(self, seconds: float | None) -> None:
         """Wait for the reader's end, at most so many seconds (None: for ever).
 
-        The reader itself, in which a finalizer or a handler of logs may run, does not wait.
+        The reader itself, in which a finalizer or a handler of logs may run, does not wait. Nor does a caller
+        who is called back from his own reading: the thread waits for him.
         """
-        if self.thread is threading.current_thread():
+        reading = self.reading
+        if self.thread is threading.current_thread() or (reading is not None and reading.mine):
             return
         self.claim()
         deadline = Deadline(seconds)

@@ -37,6 +37,7 @@ __all__ = ["Reading"]
 FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
 PARTS = 32
+"""Of a large message, read in a row: more than one for each look at the clocks."""
 RETAKE_SLICES = 10
 GLANCES = 100
 """What a server says at rest is little; but one that never stops is not listened to for ever."""
@@ -46,8 +47,8 @@ BROKEN_OFF = "given up: the reading of a response was interrupted"
 class Reading:
     """The right to read a link. Made by the link's thread, which has it.
 
-    ``_owned`` is the thread's; ``_waits``, ``_reads`` and ``_torn`` are written under the right. The rest may
-    be written at any moment, and is looked at again once the right is had.
+    ``_owned`` and ``_seen`` are the thread's; ``_waits``, ``_reads`` and ``_torn`` are written under the
+    right. The rest may be written at any moment, and is looked at again once the right is had.
     """
 
     def __init__(self, connection: Linked, link: Link, transport: Transport) -> None:
@@ -66,8 +67,14 @@ class Reading:
         self._wanting: Call | None = None
         self._waits = 0
         self._reads = 0
+        self._seen = 0
         self._torn = False
         self.failure: ResponsesWSError | None = None
+
+    @property
+    def mine(self) -> bool:
+        """Whether this thread reads: it is called back from that."""
+        return bool(self._right._is_owned())  # type: ignore[attr-defined]
 
     # -- a caller's side
 
@@ -95,7 +102,11 @@ class Reading:
 
     def _read_once(self, call: Call | None, seconds: float) -> bool:
         right = self._right
-        if self._wait is None or not self._connection.single or right._is_owned():  # type: ignore[attr-defined]
+        if self._wait is None or right._is_owned():  # type: ignore[attr-defined]
+            return False
+        if not self._connection.single:
+            if not self._owned:
+                self.claim()
             return False
         try:
             if not (right.acquire(blocking=False) or self._take_back(call)):
@@ -143,7 +154,7 @@ class Reading:
             raise
 
     def _receive(self) -> Sequence[Payload] | None:
-        """Messages; after so many parts of a large one its caller looks at his clocks again."""
+        """The next messages, or None when there is nothing more of one, or it is too large for one time."""
         for _ in range(PARTS):
             payloads = self._transport.receive(0)
             if payloads is None:
@@ -158,7 +169,8 @@ class Reading:
     def receive(self, timeout: float | None) -> Sequence[Payload] | None:
         """What the transport receives. While a caller reads: an empty list when he did, else None, soon.
 
-        Raises what the transport does, and what a caller has met.
+        None where the right changes hands too, which is no sign of the peer's life. Raises what the transport
+        does, and what a caller has met.
         """
         if not self._owned:
             return self._stand_by()
@@ -166,7 +178,7 @@ class Reading:
             self._claimed = False
             self._bell.take()
         if self._wanting is not None and self._hand_over(self._wanting):
-            return []
+            return None
         return self._transport.receive(timeout)
 
     def _hand_over(self, call: Call) -> bool:
@@ -185,7 +197,7 @@ class Reading:
             tell([call])
 
     def _stand_by(self) -> Sequence[Payload] | None:
-        waits, reads = self._waits, self._reads
+        waits = self._waits
         rung = wait_for(self._bell, FLOW_SECONDS) is not None
         if self._claimed:
             self._retake()
@@ -193,7 +205,9 @@ class Reading:
             self._owned = True
         if self._owned:
             self._look_for_the_end()
-        return None if self._reads == reads else []
+        # Since the last look, and not since this one began: what came between is a sign of life too.
+        seen, self._seen = self._seen, self._reads
+        return None if seen == self._seen else []
 
     def _retake(self) -> None:
         """Callers take the right no more, and hold it for a moment; a signal handler may take longer."""
@@ -211,9 +225,12 @@ class Reading:
 
 
 def _without_frames(error: ResponsesWSError) -> ResponsesWSError:
-    """What it came from stays told; the frames, and all that the caller holds in them, are let go."""
+    """What it came from stays told; the frames, and all that the caller holds in them, are let go.
+
+    So is what the caller was handling meanwhile: it is his, and the end was not made of it.
+    """
     each: BaseException | None = error
     while each is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
+        each.__traceback__ = each.__context__ = None
+        each = each.__cause__
     return error

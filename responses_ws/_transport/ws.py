@@ -161,6 +161,8 @@ class SocketTransport:
         except NOT_NOW:
             return None
         except (OSError, ValueError) as error:
+            if not self._is_of_the_socket(error):
+                raise
             raise self._broken(error) from error
         if not count or self._aborted:
             raise self._broken(None)
