@@ -82,7 +82,7 @@ def _installed(module: str) -> bool:
 
 @contextlib.contextmanager
 def responses_ws_stream(url: str) -> Iterator[Exchange]:
-    """``WebSocket.stream``: reader thread, queue, chunks, accumulator."""
+    """``WebSocket.stream``: its threads, chunks, accumulator."""
     from responses_ws import WebSocket
 
     with WebSocket(api_key=API_KEY, api_base=url) as ws:

@@ -118,7 +118,9 @@ class Reading:
                 return False
             self._waits += 1
             if self._wait(seconds):
-                self._read()
+                # What it was claimed for meanwhile may be that nobody wants the answer any more.
+                if call is None or not self._claimed:
+                    self._read()
             elif seconds == FLOW_SECONDS:
                 self.claim()
             return True
