@@ -38,7 +38,7 @@ FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
 PARTS = 32
 """Of a large message, read in a row: more than one for each look at the clocks."""
-RETAKE_SLICES = 10
+RETAKE_SLICES = 50
 GLANCES = 100
 """What a server says at rest is little; but one that never stops is not listened to for ever."""
 BROKEN_OFF = "given up: the reading of a response was interrupted"
