@@ -169,13 +169,12 @@ def batches(
         if call is not owner:
             owner, batch = call, Batch([], None, 0)
             found.append((call, batch))
+        batch.size += share
         if call.state is DONE:
             batch.terminal = event
             owner = None
         else:
             batch.events.append(event)
-    for _, batch in found:
-        batch.size = share * (len(batch.events) + (batch.terminal is not None))
     return found
 
 

@@ -82,25 +82,34 @@ class Routed(Linked):
                 return
             known = lanes.named
             routed = batches(lanes.route, events, size)
+            more = lanes.strays or lanes.ready or lanes.connection_error or lanes.named is not known
+        for call, batch in routed:
+            call.give(batch, now, self._max_buffered_bytes)
+        if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
+            self.watcher(ended=True)
+        if more:
+            failure = self._settle(known) or failure
+        if failure is not None:
+            raise failure
+
+    def _settle(self, known: bool | None) -> ResponsesWSError | None:
+        """What came besides the events of running responses; the service's error that ends the connection.
+
+        :param known: whether the service was known to name lanes before that.
+        """
+        lanes = self.lanes
+        with self.lock:
             laneless = known is None and lanes.named is False
             ready = self._take_ready()
             strays, lanes.strays = lanes.strays, []
             broken, lanes.connection_error = lanes.connection_error, None
         tell(ready)
-        for call, batch in routed:
-            call.give(batch, now, self._max_buffered_bytes)
-        if self.watcher is not None:  # who says it for all of its connections when there are no lanes
-            if any(batch.terminal is not None for _, batch in routed):
-                self.watcher(ended=True)
-        elif laneless:
+        if laneless and self.watcher is None:  # who says it for all of its connections
             logger.warning(NO_LANES, self._endpoint.host)
         for kind in strays:
             logger.debug("an event that belongs to no running response was dropped: %.100s", kind)
         error_event = None if broken is None else parse_error(broken)
-        if error_event is not None:
-            failure = response_error(error_event)
-        if failure is not None:
-            raise failure
+        return None if error_event is None else response_error(error_event)
 
     def end(self, link: Link, cause: ResponsesWSError) -> None:
         """The link is gone. The first cause counts; later ones change nothing.
