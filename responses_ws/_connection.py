@@ -182,7 +182,7 @@ class Connection(Routed):
             with self.lock:
                 _check_wanted(call)
                 link = self.link
-                if link is None or link.transport is None or not call.admitted:
+                if link is None or link.transport is None or not (call.admitted and self.lanes.knows(call)):
                     raise ConnectionLost(LOST)
                 call.link = link
                 if self.lanes.send(call):

@@ -238,6 +238,8 @@ def _read(connection: Linked, link: Link, transport: Transport, target: Target) 
         patience = keepalive.wait(now)
         if verdict is Verdict.PING:
             transport.ping()
+        elif verdict is Verdict.DEAD and not reading.owned:
+            reading.claim()  # after a look of its own: the process may have slept, and the caller with it
         elif verdict is Verdict.DEAD:
             raise ConnectionLost(
                 f"the server is dead: not a byte in {timeouts.ping_timeout:g} seconds after a ping"

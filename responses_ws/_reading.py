@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reading"]
 
+Wait = Callable[["float | None"], bool]
+
 FLOW_SECONDS = 0.1
 """A response that is silent for longer does not flow. A thread that stands by looks around as often."""
 PARTS = 32
@@ -47,8 +49,9 @@ BROKEN_OFF = "given up: the reading of a response was interrupted"
 class Reading:
     """The right to read a link. Made by the link's thread, which has it.
 
-    ``_owned`` and ``_seen`` are the thread's; ``_waits``, ``_reads`` and ``_torn`` are written under the
-    right. The rest may be written at any moment, and is looked at again once the right is had.
+    ``owned`` (whether it still has it) and ``_seen`` are the thread's; ``_waits``, ``_reads`` and ``_torn``
+    are written under the right. The rest may be written at any moment, and is looked at again once the right
+    is had.
     """
 
     def __init__(self, connection: Linked, link: Link, transport: Transport) -> None:
@@ -56,11 +59,11 @@ class Reading:
         self._link = link
         self._transport = transport
         # A transport that cannot wait without reading is left to the thread.
-        self._wait: Callable[[float | None], bool] | None = getattr(transport, "wait", None)
+        self._wait: Wait | None = getattr(transport, "wait", None)
         # Re-entrant only because such a lock knows who holds it: nobody takes it twice.
         self._right = threading.RLock()
         self._right.acquire()
-        self._owned = True
+        self.owned = True
         # The thread wants it; until it has it, no caller takes it.
         self._claimed = False
         self._bell: Mailbox[Mark] = Mailbox()
@@ -101,35 +104,41 @@ class Reading:
             self._bell.put(READY)
 
     def _read_once(self, call: Call | None, seconds: float) -> bool:
-        right = self._right
-        if self._wait is None or right._is_owned():  # type: ignore[attr-defined]
+        right, wait = self._right, self._wait
+        if wait is None or right._is_owned():  # type: ignore[attr-defined]
             return False
         if not self._connection.single:
-            if not self._owned:
+            if not self.owned:
                 self.claim()
             return False
         try:
-            if not (right.acquire(blocking=False) or self._take_back(call)):
-                return False
-            if self._torn:
-                self.failure = self.failure or ConnectionLost(BROKEN_OFF)
-                return False
-            if self._claimed and call is not None:
-                return False
-            self._waits += 1
-            if self._wait(seconds):
-                # What it was claimed for meanwhile may be that nobody wants the answer any more.
-                if call is None or not self._claimed:
-                    self._read()
-            elif seconds == FLOW_SECONDS:
-                self.claim()
-            return True
+            if right.acquire(blocking=False) or self._take_back(call):
+                return self._wait_and_read(wait, call, seconds)
+            return False
         finally:
             # In one step, whether or not it is known to be held: see SocketTransport._flush.
-            try:  # noqa: SIM105
+            try:
                 right.release()
             except RuntimeError:
                 pass
+            else:
+                if self._wanting is not None:
+                    self._tell()
+
+    def _wait_and_read(self, wait: Wait, call: Call | None, seconds: float) -> bool:
+        """With the right. Without a call there is nobody who waits, only somebody who looks."""
+        if self._torn:
+            self.failure = self.failure or ConnectionLost(BROKEN_OFF)
+            return False
+        if self._claimed and call is not None:
+            return False
+        self._waits += 1
+        if not wait(seconds):
+            if seconds == FLOW_SECONDS:
+                self.claim()
+        elif call is None or not self._claimed:  # it may mean that nobody wants the answer any more
+            self._read()
+        return True
 
     def _take_back(self, call: Call | None) -> bool:
         """Ask the thread for the right, and only then try once more: it looks who asks after letting go."""
@@ -174,7 +183,7 @@ class Reading:
         None where the right changes hands too, which is no sign of the peer's life. Raises what the transport
         does, and what a caller has met.
         """
-        if not self._owned:
+        if not self.owned:
             return self._stand_by()
         if self._claimed:
             self._claimed = False
@@ -187,7 +196,7 @@ class Reading:
         if call.abandoned or not self._connection.single:
             self._wanting = None
             return False
-        self._owned = False
+        self.owned = False
         self._right.release()
         self._tell()
         return True
@@ -204,18 +213,20 @@ class Reading:
         if self._claimed:
             self._retake()
         elif not rung and self._waits == waits and self._right.acquire(blocking=False):
-            self._owned = True
-        if self._owned:
+            self.owned = True
+        if self.owned:
             self._look_for_the_end()
         # Since the last look, and not since this one began: what came between is a sign of life too.
         seen, self._seen = self._seen, self._reads
-        return None if seen == self._seen else []
+        if seen != self._seen:
+            return []
+        return self._transport.receive(0) if self.owned else None
 
     def _retake(self) -> None:
         """Callers take the right no more, and hold it for a moment; a signal handler may take longer."""
         for _ in range(RETAKE_SLICES):  # counted: a machine that was asleep has missed none
             if self._right.acquire(timeout=SLICE_SECONDS):
-                self._owned = True
+                self.owned = True
                 return
         raise ConnectionLost(BROKEN_OFF)
 

@@ -81,7 +81,7 @@ def flowing(ws: WebSocket, transport: ScriptedTransport, name: str = "resp_1") -
     chunks = iter(stream)
     transport.deliver(created(name))
     assert next(chunks).type == "response.created"
-    until(lambda: not ws._connection.link.reading._owned)
+    until(lambda: not ws._connection.link.reading.owned)
     transport.deliver(delta("one"))
     assert next(chunks).content == "one"
     assert transport.readers[-1] is threading.current_thread()
@@ -143,7 +143,7 @@ def test_a_caller_who_waits_for_long_waits_for_the_thread(ws, connector, monkeyp
     """And is told at once when somebody cancels."""
     transport = connector.transports[0]
     stream, chunks = flowing(ws, transport)
-    until(lambda: ws._connection.link.reading._owned)
+    until(lambda: ws._connection.link.reading.owned)
     monkeypatch.setattr(_reading, "FLOW_SECONDS", AGES)
     waiting = Task(next, chunks)
     until(lambda: ws._connection.link.reading._wanting is not None)

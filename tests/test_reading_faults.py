@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from shell import (
+    PAUSE,
     SECONDS,
     Task,
     ask,
@@ -16,13 +18,16 @@ from shell import (
     created,
     delta,
     join_readers,
+    until,
     wait_until_in,
 )
 
-from responses_ws import ConnectionLost, ResponseStream, Timeouts, WebSocket, _linked, _reading
+from responses_ws import ConnectionLost, Delivery, ResponseStream, Timeouts, WebSocket, _linked, _reading
 from responses_ws._call import Call
 from responses_ws._reading import Reading
 from responses_ws._transport.base import Target
+from responses_ws._transport.deadline import NEVER
+from responses_ws._transport.mailbox import READY, Mailbox, Mark, wait_for
 from responses_ws._transport.ws import SocketTransport
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
 
@@ -106,6 +111,83 @@ def test_bytes_that_came_between_two_looks_are_a_sign_of_life():
     transport.deliver()
     assert Task(reading.attend, Call(), 0.0).result()
     assert reading.receive(None) == []
+
+
+def test_a_process_that_was_stopped_looks_before_it_gives_the_peer_up(connector, monkeypatch):
+    """The pong lay there all the while; neither the caller nor the thread could read it."""
+    stopped, thread_stopped, caller_stopped, go_on = (threading.Event() for _ in range(4))
+
+    def stoppable(mailbox: Mailbox[Mark], seconds: float | None) -> Mark | None:
+        found = wait_for(mailbox, seconds)
+        if stopped.is_set():
+            thread_stopped.set()
+            assert caller_stopped.wait(SECONDS)
+            PAUSE.wait(0.5)  # longer than the peer has for its answer
+        return found
+
+    def listen(stream: ResponseStream) -> str:
+        for _ in stream.chunks(heartbeat=0.02):
+            if thread_stopped.is_set() and not caller_stopped.is_set():
+                transport.deliver()
+                caller_stopped.set()
+                assert go_on.wait(SECONDS)
+        return stream.message.content
+
+    monkeypatch.setattr(_reading, "wait_for", stoppable)
+    with connected(connector, Timeouts(ping_interval=0.2, ping_timeout=0.2, close=0.01)) as ws:
+        transport = connector.transports[0]
+        stream, _ = attended(ws, transport)
+        listening = Task(listen, stream)
+        transport.wait_for("ping")
+        stopped.set()
+        until(lambda: caller_stopped.is_set() and not transport._inbound.items)
+        stopped.clear()
+        transport.deliver(completed("resp_1"))
+        go_on.set()
+        assert listening.result() == "first"
+
+
+class Gated(ScriptedTransport):
+    """Its waiting ends when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def wait(self, timeout: float | None) -> bool:
+        self.entered.set()
+        assert self.gate.wait(SECONDS)
+        return False
+
+
+def test_who_comes_while_another_caller_reads_is_told():
+    """The one whose response is over may not have come out of its reading when the next one waits."""
+    transport = Gated()
+    transport.gate.set()
+    reading = handed_over(transport)
+    transport.entered.clear()
+    transport.gate.clear()
+    first, second = Task(reading.attend, Call(), 0.0), Call()
+    assert transport.entered.wait(SECONDS)
+    assert not Task(reading.attend, second, 0.0).result()
+    assert second.queue.take() is None
+    transport.gate.set()
+    assert first.result()
+    assert second.queue.take() is READY
+
+
+def test_a_request_of_the_parent_is_not_sent_by_a_forked_child(connector):
+    """A signal handler may fork after the taking of a lane, and return in both processes."""
+    with connected(connector) as ws:
+        call = Call()
+        ws._connection.open(call, None, NEVER)
+        ws._connection.forget()
+        ws.connect()
+        with pytest.raises(ConnectionLost) as caught:
+            ws._connection.send(call, b"{}")
+        assert caught.value.delivery is Delivery.NOT_SENT
+        assert connector.transports[1].sent == []
+        connector.transports[0].abort()  # there is no reader in a real child
 
 
 # -- what ends a connection in the caller's thread

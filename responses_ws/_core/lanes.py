@@ -170,6 +170,11 @@ class Lanes:
         holder = None if found is None else found.current
         return holder is None or (holder.abandoned and holder.state is QUEUED)
 
+    def knows(self, request: Request) -> bool:
+        """Whether the request has its lane; in a forked child none of the parent's has."""
+        lane = self._lanes.get(request.lane)
+        return lane is not None and lane.current is request
+
     def running(self) -> list[Request]:
         """Every request of which at least a byte has left and whose end was not seen."""
         return [request for request in self._holders() if request.state is not QUEUED]
