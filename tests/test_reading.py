@@ -192,6 +192,61 @@ def test_an_abandoned_response_is_drained_by_the_thread(ws, connector) -> None:
     assert len(connector.transports) == 1
 
 
+def waiting_for_the_thread(ws: WebSocket, stream: ResponseStream) -> Task:
+    """Its caller has asked for the right to read, which the thread gives away after the next event."""
+    waiting = Task(next, iter(stream))
+    until(lambda: ws._connection.link.reading._wanting is not None)
+    return waiting
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_thread_goes_on_when_who_asked_it_has_left(ws, connector) -> None:
+    """It does not give the reading to somebody who does not come any more."""
+    transport = connector.transports[0]
+    stream = ws.stream(model="m", input="hi")
+    waiting = waiting_for_the_thread(ws, stream)
+    stream.cancel()
+    assert isinstance(waiting.error(), ResponseCancelled)
+    transport.deliver(created("resp_1"))
+    transport.deliver(completed("resp_1"))
+    transport.on_send = lambda request: transport.deliver(*answer("resp_2", "next"))
+    assert ask(ws) == "next"
+    assert len(connector.transports) == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_thread_goes_on_when_another_lane_has_come(ws, connector) -> None:
+    """Though it had been asked before that."""
+    transport = connector.transports[0]
+    stream = ws.stream(model="m", input="hi")
+    waiting = waiting_for_the_thread(ws, stream)
+    lane = Task(lambda: ws.lane("a").create_response(model="m", input="hi").content)
+    until(lambda: not ws._connection.single)
+    transport.deliver(created("resp_1"), delta("one"))
+    assert waiting.result().type == "response.created"
+    events: list[Event] = [event | {"stream_id": "a"} for event in answer("resp_a", "A")]
+    transport.on_send = lambda request: transport.deliver(*events)
+    transport.deliver(completed("resp_1"))
+    assert lane.result() == "A"
+    assert stream.message.content == "one"
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_comes_after_a_cancel_is_left_to_the_thread(ws, connector) -> None:
+    """Even by a caller who was waiting for it then: what is told of its end may take its time."""
+    transport = connector.transports[0]
+    stream, chunks = flowing(ws, transport)
+    waits = ws._connection.link.reading._waits
+    waiting = Task(next, chunks)
+    until(lambda: ws._connection.link.reading._waits > waits)
+    stream.cancel()
+    transport.deliver(delta("two"), completed("resp_1"))
+    assert isinstance(waiting.error(), ResponseCancelled)
+    until(lambda: not transport._inbound.items)
+    until(lambda: len(transport.readers) == 3)
+    assert "reader" in transport.readers[-1].name
+
+
 @pytest.mark.usefixtures("patient")
 def test_a_disconnect_does_not_wait_for_the_thread_to_look(connector: ScriptedConnector) -> None:
     """It is told: the peer's answer to the close frame is read at once."""
