@@ -16,6 +16,7 @@ from responses_ws._core.endpoint import Endpoint
 from responses_ws._core.states import State
 from responses_ws._link import Link
 from responses_ws._routed import Routed
+from responses_ws._source import End
 from responses_ws._transport.base import Transport
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws._transport.mailbox import wait_for
@@ -116,10 +117,13 @@ class Connection(Routed):
         while not (call.admitted or deadline.expired):
             if patience.expired:
                 raise ConcurrencyError("other responses are running on this connection")
-            wait_for(
+            told = wait_for(
                 call.queue,
                 patience.remaining(SLICE_SECONDS if drained.expired else drained.remaining(SLICE_SECONDS)),
             )
+            if isinstance(told, End):
+                # In a forked child, whose parent goes on with the call.
+                raise with_context(told.cause, delivery=Delivery.NOT_SENT)
             _check_wanted(call)
             self._make_room(drained=drained.expired)
 

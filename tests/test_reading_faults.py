@@ -190,6 +190,25 @@ def test_a_request_of_the_parent_is_not_sent_by_a_forked_child(connector):
         connector.transports[0].abort()  # there is no reader in a real child
 
 
+def test_a_forked_child_in_the_middle_of_a_sending_does_not_wait_for_a_place(connector):
+    """It has none on its own connection; the request is the parent's, who goes on with it."""
+    with connected(connector) as ws:
+        old = connector.transports[0]
+        asking = Task(ask, ws)
+        old.wait_for("send")
+        old.block_send()
+        old.deliver(created("resp_1"), completed("resp_1"))
+        asking.result()
+        forked = Task(ask, ws)
+        old.wait_for("blocked")
+        ws._connection.forget()
+        old.fail_send(ConnectionLost("the socket is closed"))
+        error = forked.error()
+        assert "parent" in str(error)
+        assert error.delivery is Delivery.NOT_SENT
+        old.abort()  # there is no reader in a real child
+
+
 # -- what ends a connection in the caller's thread
 
 
