@@ -256,7 +256,7 @@ def test_a_finalizer_that_disconnects_inside_the_lock(peer, place, monkeypatch):
     try:
         Closing(peer.ws, done)
         monkeypatch.setattr(owner, place, collected)
-        peer.transport.deliver(created("resp_1"))
+        peer.transport.deliver({"type": "response.done"}, created("resp_1"))  # the first is nobody's
         assert isinstance(call.error(), ConnectionLost)
     finally:
         gc.enable()
