@@ -68,7 +68,7 @@ class Duplex:
     @contextlib.contextmanager
     def _client(self) -> Iterator[SocketTransport]:
         with opened(self._server, timeouts=Timeouts(send=5)) as transport:
-            transport._wait = lambda _milliseconds: True  # bytes have come, it says
+            transport._poll = lambda _milliseconds: True  # bytes have come, it says
             if not self._guarded:
                 transport._guard = contextlib.nullcontext()
             yield transport
