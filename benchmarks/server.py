@@ -108,7 +108,8 @@ def serve_websocket(wire: Wire) -> None:
             send_paced(wire, turn, ordinal)
         elif turn.lanes:
             requests = [request, *(wire.message() for _ in range(turn.lanes - 1))]
-            wire.send_large(encode_lanes(turn, tuple(map(stream_of, requests)), ordinal))
+            # In one order, whichever thread asked first: encoding them anew would keep the clients waiting.
+            wire.send_large(encode_lanes(turn, tuple(sorted(map(stream_of, requests))), ordinal))
         else:
             wire.send_large(script.answer(turn, ordinal))
             # Most turns are like the one before. Encoded now, the next one keeps no client waiting.
