@@ -194,6 +194,7 @@ CLAUSES: dict[str, tuple[bytes, Outcome]] = {
         good(b"{}")._replace(end=BROKEN),
     ),
     "5.4 a whole message inside another": (frame(TEXT, b"{", fin=False) + frame(TEXT, b"{}"), BAD),
+    "5.4 one of middle size inside another": (frame(TEXT, b"{", fin=False) + frame(TEXT, b"x" * 126), BAD),
     "5.4 the beginning of a message inside another": (frame(TEXT, b"{", fin=False) * 2, BAD),
     "5.4 a binary message inside another": (frame(TEXT, b"{", fin=False) + frame(BINARY, b"{}"), BAD),
     "5.5 a fragmented ping": (frame(PING, b"x", fin=False), BAD),
