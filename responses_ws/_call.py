@@ -150,31 +150,27 @@ class Call(Request):
         self.finish(cause, self.delivery)
 
 
-def batches(
-    route: Callable[[Event], Request | None], events: list[Event], size: int
-) -> list[tuple[Call, Batch]]:
-    """The events as runs of one call each, in order; those that belong to nobody are left out.
+def batches(route: Callable[[Event], Request | None], events: list[Event], size: int) -> dict[Call, Batch]:
+    """The events by the call that they belong to, in order; those that belong to nobody are left out.
 
     :param size: bytes of all events together.
     """
-    share = size // max(1, len(events))
-    found: list[tuple[Call, Batch]] = []
+    found: dict[Call, Batch] = {}
     owner: Call | None = None
     batch: Batch
     for event in events:
         call: Any = route(event)
         if call is None:
-            owner = None
             continue
         if call is not owner:
-            owner, batch = call, Batch([], None, 0)
-            found.append((call, batch))
-        batch.size += share
+            owner, batch = call, found.get(call) or found.setdefault(call, Batch([], None, 0))
         if call.state is DONE:
             batch.terminal = event
-            owner = None
         else:
             batch.events.append(event)
+    share = size // max(1, len(events))
+    for batch in found.values():
+        batch.size = share * (len(batch.events) + (batch.terminal is not None))
     return found
 
 

@@ -83,9 +83,9 @@ class Routed(Linked):
             known = lanes.named
             routed = batches(lanes.route, events, size)
             more = lanes.strays or lanes.ready or lanes.connection_error or lanes.named is not known
-        for call, batch in routed:
+        for call, batch in routed.items():
             call.give(batch, now, self._max_buffered_bytes)
-        if self.watcher is not None and any(batch.terminal is not None for _, batch in routed):
+        if self.watcher is not None and any(batch.terminal is not None for batch in routed.values()):
             self.watcher(ended=True)
         if more:
             failure = self._settle(known) or failure

@@ -298,8 +298,10 @@ class StreamAccumulator:
             self.superseded.append(self.to_message())
             self._start()
         self._output.note(kind, event)
-        self._response_id = chunk.response_id or self._response_id
-        self._model_id = chunk.model_id or self._model_id
+        if chunk.response_id is not None:
+            self._response_id = chunk.response_id
+        if chunk.model_id is not None:
+            self._model_id = chunk.model_id
         # The pieces that the tools' deltas hold come again, whole, in their ``done`` events.
         if chunk.built_in_tool_events and not kind.endswith(".delta"):
             self._built_in_tool_events += chunk.built_in_tool_events

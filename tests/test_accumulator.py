@@ -421,6 +421,13 @@ def test_a_call_without_its_arguments_or_name_is_completed_from_earlier_events()
     assert message_of(events).tool_calls == {"c1": ToolCall("c1", "do_c1", "{}", "function_call", "fc_1")}
 
 
+@pytest.mark.parametrize("field", ["call_id", "name", "content", "summary", "arguments", "input"])
+def test_an_item_of_an_unknown_type_keeps_what_was_announced_of_it(field):
+    announced = {"type": "hologram", "id": "h_1", field: "known"}
+    for last in (announced | {field: ""}, {"type": "hologram", "id": "h_1"}):
+        assert message_of([item("added", announced), completed(last)]).output == [announced]
+
+
 def test_the_first_terminal_event_counts():
     events = [
         completed(text_item("Hello"), id="resp_1"),

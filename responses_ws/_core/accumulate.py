@@ -148,6 +148,13 @@ class Part:
 
 FILLABLE = ("call_id", "name", "content", "summary", "arguments", "input")
 """Fields that are taken from earlier events where a later one leaves them empty."""
+FILLABLE_OF = {
+    "message": ("content",),
+    "reasoning": ("content", "summary"),
+    "function_call": ("call_id", "name", "arguments"),
+    "custom_tool_call": ("call_id", "name", "input"),
+}
+"""Those of them that an item of this type may have."""
 
 
 class Stage(enum.IntEnum):
@@ -185,10 +192,24 @@ class Item:
         """The item as the service sends it now; a straggler of an earlier stage changes nothing."""
         if stage < self.stage:
             return
-        self.sent = filled(sent, self.snapshot(ended=True)) if self.sent or self.parts else sent
+        self.sent = self.filled(sent) if self.sent or self.parts else sent
         self.stage = stage
         if stage is Stage.DONE:
             self.parts.clear()
+
+    def filled(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """What the service sent or, where that leaves empty what is known, a copy with that filled in."""
+        fields = FILLABLE_OF.get(text(sent.get("type")) or "", FILLABLE)
+        empty = [name for name in fields if _is_empty(sent.get(name))]
+        if not empty:
+            return sent
+        known = self.snapshot(ended=True)
+        missing = {
+            name: known[name]
+            for name in empty
+            if known.get(name) and not (sent.get(name) and _is_empty(known[name]))
+        }
+        return {**sent, **missing} if missing else sent
 
     def is_done_elsewhere(self, index: int | None) -> bool:
         """Whether nothing more comes to it, and its place is known to be another one."""
@@ -211,21 +232,15 @@ class Item:
         return {**self.sent, **texts}
 
 
-def filled(item: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """The item itself or, where it leaves empty what is known, a copy with that filled in."""
-    empty = [name for name in FILLABLE if known.get(name) and _is_empty(item.get(name))]
-    missing = {name: known[name] for name in empty if not (item.get(name) and _is_empty(known[name]))}
-    return {**item, **missing} if missing else item
-
-
 def _is_empty(field: object) -> bool:
     """Whether a field says nothing: some services send the parts of an item as done, and no text in them."""
-    return not field or (isinstance(field, list) and all(_is_empty_part(mapping(part)) for part in field))
+    return not field or (isinstance(field, list) and all(map(_is_empty_part, field)))
 
 
-def _is_empty_part(part: dict[str, Any]) -> bool:
-    kind = PARTS.get(text(part.get("type")))
-    return kind is not None and not part.get(kind.text)
+def _is_empty_part(part: object) -> bool:
+    fields = mapping(part)
+    kind = PARTS.get(text(fields.get("type")))
+    return kind is not None and not fields.get(kind.text)
 
 
 # -- the output
@@ -271,10 +286,10 @@ class Output:
         return [item.snapshot(ended=ended) for item in seen]
 
     def _completed(self, item: dict[str, Any], index: int) -> dict[str, Any]:
-        known = self._find(_names(item, index), Stage.FINAL, index)
+        known = self._find(item, Stage.FINAL, index)
         if known is None or (known.stage is Stage.DONE and known.sent == item):
             return item
-        return filled(item, known.snapshot(ended=True))
+        return known.filled(item)
 
     def _find_part(self, kind: Kind, event: Event) -> Part:
         ids = {"id": text(event.get("item_id")), "call_id": text(event.get("call_id"))}
@@ -282,8 +297,10 @@ class Output:
         if kind.item_type == "message":
             said["role"] = "assistant"
         index = count(event.get("output_index"))
-        names = _names(said, index)
-        item = self._find(names, Stage.DONE, index) or self._open(said, index, names)
+        item = self._find(said, Stage.DONE, index)
+        if item is None:
+            item = self._open(said, index)
+            self._name(item, said, index)
         return item.parts.setdefault((kind, count(event.get(kind.number)) or 0), Part())
 
     def _finish_text(self, event_type: str, event: Event) -> None:
@@ -304,32 +321,38 @@ class Output:
     def _note_item(self, event_type: str, event: Event) -> None:
         sent, stage = mapping(event.get("item")), ITEM_STAGES[event_type]
         index = count(event.get("output_index"))
-        names = _names(sent, index)
-        item = self._find(names, stage, index) or self._open({}, index, names)
+        item = self._find(sent, stage, index) or self._open({}, index)
         item.take(sent, stage)
         item.index = index if item.index is None else item.index
-        self._named.update(dict.fromkeys(names, item))
+        self._name(item, sent, index)
         self._routes.clear()
 
-    def _find(self, names: list[Name], stage: Stage, index: int | None) -> Item | None:
+    def _find(self, said: dict[str, Any], stage: Stage, index: int | None) -> Item | None:
         """By id, else by place: a place belongs to the item there until that has reached the stage itself.
 
         A call that is done and another one at another place are two, though some services name them alike.
         """
-        nameless = (names[0][0], "", None)
-        for name in (*names, nameless):
+        if not self._items:
+            return None
+        item_type = text(said.get("type"))
+        item = self._named.get((item_type, "id", text(said.get("id"))))
+        if item is not None:
+            return item
+        for name in (*_names(said, index), (item_type, "", None)):
             item = self._named.get(name)
             if item is None or (name[1] == "call_id" and item.is_done_elsewhere(index)):
                 continue
-            if name[1] in IDS or item.stage < stage:
+            if name[1] == "call_id" or item.stage < stage:
                 return item
         return None
 
-    def _open(self, sent: dict[str, Any], index: int | None, names: list[Name]) -> Item:
+    def _open(self, sent: dict[str, Any], index: int | None) -> Item:
         item = Item(sent, index)
         self._items.append(item)
-        self._named.update(dict.fromkeys(names, item))
         return item
+
+    def _name(self, item: Item, said: dict[str, Any], index: int | None) -> None:
+        self._named.update(dict.fromkeys(_names(said, index), item))
 
 
 NOTES: dict[str, Callable[[Output, str, Event], None]] = {

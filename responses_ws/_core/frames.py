@@ -1,8 +1,8 @@
 """Bytes to messages and back: RFC 6455, section 5, for a client without extensions.
 
-One read of the socket brings many small frames; they are cut from the buffer in one loop, with one call and no
-system call for each. Everything that is not a whole, unfragmented text frame takes the slow path, where the
-rules are checked clause by clause.
+One read of the socket brings many small frames; they are cut from the buffer in one loop, with one call and
+no system call for each. Everything that is not a whole, unfragmented text frame takes the slow path, where
+the rules are checked clause by clause.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ CONTROL = 0x08
 FIN_TEXT = FIN | Opcode.TEXT
 CONT = int(Opcode.CONT)
 HEAD = struct.Struct(">HH").unpack_from
-MEDIUM_TEXT = FIN_TEXT << 8 | 126
-"""The first two bytes of a whole message whose length stands in the next two."""
+SHORT_TEXT = FIN_TEXT << 8
+"""The first two bytes of a whole message, which tell its length too if that is less than 126."""
+MEDIUM_TEXT = SHORT_TEXT | 126
+"""The length stands in the next two bytes."""
 OPCODES = frozenset(Opcode)
 
 MAX_CONTROL_BYTES = 125
@@ -169,23 +171,10 @@ class FrameParser:
         while True:
             if self._message is None:
                 position = self._cut_events(data, position, messages)
-            if end - position < 2:
+            header = _header(data, position)
+            if header is None:
                 break
-            first = data[position]
-            length = data[position + 1]
-            start = position + 2
-            if length == 126:
-                start = position + 4
-                if start > end:
-                    break
-                length = data[position + 2] << 8 | data[position + 3]
-            elif length >= 127:
-                if length > 127:
-                    raise ProtocolError("the server sent a masked frame (RFC 6455, 5.1)")
-                start = position + 10
-                if start > end:
-                    break
-                length = int.from_bytes(data[position + 2 : start], "big")
+            first, start, length = header
             stop = start + length
             weight = stop - position
             # Most are one more piece of a large message.
@@ -206,7 +195,7 @@ class FrameParser:
         self._begun = data[position:]
 
     def _cut_events(self, data: bytes, position: int, messages: list[Payload]) -> int:
-        """Cut the frames from there on that are as most are: whole messages of middle size; where they end.
+        """Cut the frames from there on that are as most are: whole messages of small size; where they end.
 
         What :meth:`_cut` does with every frame, in half the steps.
         """
@@ -214,9 +203,14 @@ class FrameParser:
         last = end - 4
         while position <= last:
             head, length = HEAD(data, position)
-            start = position + 4
+            if head == MEDIUM_TEXT:
+                start = position + 4
+            elif SHORT_TEXT <= head < MEDIUM_TEXT:
+                start, length = position + 2, head - SHORT_TEXT
+            else:
+                break
             stop = start + length
-            if head != MEDIUM_TEXT or stop > end or stop - position > self._limit:
+            if stop > end or stop - position > self._limit:
                 break
             messages.append(data[start:stop])
             position = stop
@@ -301,6 +295,26 @@ class FrameParser:
             size=size,
             limit=self._limit,
         )
+
+
+def _header(data: bytes, position: int) -> tuple[int, int, int] | None:
+    """The first byte of the frame that begins there, where its payload begins, and the length of that.
+
+    None when the header is not complete.
+    """
+    have = len(data) - position
+    if have < 2:
+        return None
+    first, length = data[position : position + 2]
+    if length > 127:
+        raise ProtocolError("the server sent a masked frame (RFC 6455, 5.1)")
+    size = {126: 4, 127: 10}.get(length, 2)
+    if have < size:
+        return None
+    start = position + size
+    if size > 2:
+        length = int.from_bytes(data[position + 2 : start], "big")
+    return first, start, length
 
 
 def _closed(payload: Payload) -> ConnectionLost:

@@ -236,14 +236,17 @@ class Lanes:
                 return self._unowned(None, event)
             lane = found
         request = lane.current
-        if request is None or request.state is QUEUED:
+        if request is None:
             return self._unowned(lane, event)
         try:
+            # Most events are of an item that is known, and only a request that was sent knows any.
             known = event.get("item_id") in request.items and event.get("type") in ONGOING
         except TypeError:  # a list or an object for a name
             known = False
         if known and "response_id" not in event and "response" not in event:
             return request
+        if request.state is QUEUED:
+            return self._unowned(lane, event)
         return self._attribute(lane, request, event)
 
     def _unowned(self, lane: Lane | None, event: Event) -> Request | None:

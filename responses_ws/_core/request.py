@@ -14,7 +14,7 @@ __all__ = ["UNSET", "Unset", "build", "encode", "encode_compact", "encode_http",
 
 CREATE = "response.create"
 STEER = "response.steer"
-NOT_ON_A_SOCKET = frozenset({"stream", "background"})
+NOT_ON_A_SOCKET = frozenset({"type", "stream", "background"})
 ONLY_ON_A_SOCKET = frozenset({"type", "generate", "stream_id"})
 SHOWN = 5
 IMAGE_FIELDS = ("content", "output")
@@ -182,7 +182,11 @@ def _check_previous(previous_response_id: str | None, extra: Mapping[str, Any]) 
 
 def _sendable(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a payload that go on the wire, without the type."""
-    return {name: value for name, value in _checked(payload).items() if _travels(name, value)}
+    return {
+        name: value
+        for name, value in _checked(payload).items()
+        if (value is not None or name == "previous_response_id") and name not in NOT_ON_A_SOCKET
+    }
 
 
 def _checked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,12 +198,6 @@ def _checked(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if payload.get("type", CREATE) not in (CREATE, None):
         raise ConfigurationError(f"type must be {CREATE!r} or left out")
     return payload
-
-
-def _travels(name: str, value: object) -> bool:
-    if name == "type" or name in NOT_ON_A_SOCKET:
-        return False
-    return value is not None or name == "previous_response_id"
 
 
 def _fault(fields: Mapping[str, Any]) -> str:
