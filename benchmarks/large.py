@@ -18,7 +18,7 @@ __all__ = ["MEASURE", "received", "sent", "tasks"]
 MEBIBYTE = 1024 * 1024
 FRAGMENT = 1024
 REPEATS = 5
-PARSED = "bare socket and json.loads"
+PARSED = raw.RAW_PARSED
 PARSED_ORJSON = "bare socket and orjson.loads"
 CLIENTS = (OURS, OURS_ORJSON, "websocket-client", "websockets", OFFICIAL)
 

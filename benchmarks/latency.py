@@ -39,6 +39,10 @@ def followed(server: Server, events: int, rate: int, *, threads: bool = False) -
     return percentiles(raw.follow(server, events, rate, threads=threads))
 
 
+def parsed(server: Server, events: int, rate: int) -> dict[str, float]:
+    return percentiles(raw.follow_parsed(server, events, rate))
+
+
 def percentiles(nanoseconds: list[int]) -> dict[str, float]:
     """The median and the 99th percentile, in microseconds."""
     cuts = statistics.quantiles(nanoseconds, n=100, method="inclusive")
@@ -50,6 +54,7 @@ def tasks(server: Server, size: Size) -> list[Task]:
     for rate in RATES:
         setting, events = f"{rate:,} events/s", size.of(rate * SECONDS, rate // 10)
         found.append(Task(setting, raw.RAW, partial(followed, server, events, rate)))
+        found.append(Task(setting, raw.RAW_PARSED, partial(parsed, server, events, rate)))
         found.append(Task(setting, raw.RAW_THREADS, partial(followed, server, events, rate, threads=True)))
         for name in available():
             found.append(Task(setting, name, partial(latency, name, server, events, rate)))
@@ -63,8 +68,9 @@ MEASURE = Measure(
 Each delta carries the time of its sending; the caller's code subtracts it from its own clock, which is the
 same for all processes of a machine. Each figure is a percentile over a turn of 2 seconds, so the median of a
 row is one over the rounds of such percentiles. The bare socket is one thread that reads and looks for the
-times with a regular expression: the share of the kernel and the scheduler. Two threads, of which one reads
-and hands over to the other, are the share of a client that reads on its own.
+times with a regular expression: the share of the kernel and the scheduler. With ``json.loads`` it cuts the
+frames by their lengths and has each event parsed: no client that gives its caller events can be faster. Two
+threads, of which one reads and hands over to the other, are the share of a client that reads on its own.
 """,
     columns={"p50": "p50, µs", "p99": "p99, µs", "cpu": "CPU per event, µs"},
     tasks=tasks,

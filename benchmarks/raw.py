@@ -1,6 +1,6 @@
 """The limits of the machine: bare sockets that do what every client must do, and nothing else.
 
-None understands frames, so no client can be faster. They prove that the server is not what a client waits
+None checks a frame, so no client can be faster. They prove that the server is not what a client waits
 for, and tell a client's share of a time from that of the kernel, the scheduler and the JSON parser.
 """
 
@@ -27,10 +27,12 @@ __all__ = [
     "RAW",
     "RAW_AHEAD",
     "RAW_HTTP",
+    "RAW_PARSED",
     "RAW_THREADS",
     "drain",
     "drain_lanes",
     "follow",
+    "follow_parsed",
     "receive_and_parse",
     "send_large",
     "turns",
@@ -39,6 +41,8 @@ __all__ = [
 
 RAW = "bare socket"
 RAW_HTTP = "bare socket over HTTP"
+RAW_PARSED = "bare socket and json.loads"
+"""Parses what it reads: the limit of a client that gives its caller events."""
 RAW_THREADS = "bare socket, two threads"
 """One thread reads and hands over what it read to another: the limit of a client that reads on its own."""
 RAW_AHEAD = "bare socket, turns ahead"
@@ -134,6 +138,35 @@ def follow(server: Server, events: int, rate: int, *, threads: bool = False) -> 
                 end = match.end()
             pending = pending[end:]
     return latencies
+
+
+def follow_parsed(server: Server, events: int, rate: int) -> list[int]:
+    """Nanoseconds between the sending of each delta and the moment when ``json.loads`` has read its event."""
+    latencies: list[int] = []
+    pending = b""
+    with connected(server) as sock:
+        send_request(sock, Turn(events=events, rate=rate))
+        while len(latencies) < events:
+            data = sock.recv(READ)
+            received(len(data))
+            pending += data
+            start, size = payload_in(pending)
+            while len(pending) >= start + size:
+                event = json.loads(pending[start : start + size])
+                if event["type"] == "response.output_text.delta":
+                    latencies.append(time.monotonic_ns() - int(event["delta"]))
+                pending = pending[start + size :]
+                start, size = payload_in(pending)
+    return latencies
+
+
+def payload_in(data: bytes) -> tuple[int, int]:
+    """Where the payload of the server's frame begins, and its size. Of half a header, more than there is."""
+    if len(data) < 4:
+        return 4, 0
+    if data[1] == 127:
+        return 10, int.from_bytes(data[2:10], "big")
+    return (4, data[2] << 8 | data[3]) if data[1] == 126 else (2, data[1])
 
 
 def receive_and_parse(

@@ -305,6 +305,8 @@ class Connection(Routed):
 
         What runs on it comes to its end first; from then on nothing new begins there.
         """
+        if not (self.lanes.closing or (self.link is not None and self.link.old)):
+            return
         with self.lock:
             link = self.link
             old = link is not None and link.old and self.chains.stored

@@ -353,6 +353,7 @@ def test_bare_sockets_find_the_ends_of_turns(server, secure):
     """They know beforehand how many bytes come."""
     assert raw.drain_lanes(server, 2, 20) > 0
     assert len(raw.follow(server, 5, 1_000)) == 5
+    assert len(raw.follow_parsed(server, 5, 1_000)) == 5
     for http in (False, True):
         assert raw.drain(server, 20, http=http) > 0
         assert len(raw.turns(server, 3, http=http)) == 3
