@@ -173,6 +173,8 @@ class FrameParser:
         while True:
             if self._message is None:
                 position = self._cut_events(data, position, messages)
+            if position == end:
+                return
             header = _header(data, position)
             if header is None:
                 break
