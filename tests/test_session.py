@@ -1001,6 +1001,13 @@ def test_an_option_that_cannot_work_is_refused_by_name(options: dict[str, Any]) 
         Session("k", **options)
 
 
+@pytest.mark.parametrize("payload", [None, 5, "text", [("model", "m")], [user("hi")]])
+def test_a_payload_that_is_none_is_refused_by_name(payload: Any) -> None:
+    """Before anything is opened for it."""
+    with pytest.raises(ConfigurationError, match=f"payload must be a mapping, not {type(payload).__name__}"):
+        Session("k", api_base="ws://127.0.0.1:1").call(payload)
+
+
 def test_a_transport_for_one_step_is_checked() -> None:
     mine = Session("k")
     with pytest.raises(ConfigurationError, match="transport"):

@@ -15,6 +15,7 @@ from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.fields import mappings, text
 from responses_ws._core.replay import Item, answers_all, kind_of, open_calls
 from responses_ws._core.request import stores
+from responses_ws.errors import ConfigurationError
 
 __all__ = ["Checkpoints", "Extension"]
 
@@ -139,6 +140,8 @@ class Extension:
 
     def __init__(self, checkpoints: Checkpoints, payload: Mapping[str, Any]) -> None:
         self._checkpoints = checkpoints
+        if not isinstance(payload, Mapping):
+            raise ConfigurationError(f"payload must be a mapping, not {type(payload).__name__}")
         given = payload.get("input")
         # Whoever asks may add to his list while the answer comes; a second attempt is the same request.
         self._payload = {**payload, "input": list(given)} if isinstance(given, list) else dict(payload)
