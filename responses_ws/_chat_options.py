@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.options import check_callable
+from responses_ws._core.options import check_callable, copied
 from responses_ws._core.request import build
 from responses_ws._core.schema import Schema
 from responses_ws._toolbox import Toolbox
@@ -89,7 +88,7 @@ class ChatOptions:
 
     def with_params(self, params: Mapping[str, Any]) -> ChatOptions:
         """The same with these parameters added; None takes one away."""
-        merged = {**self.params, **copy.deepcopy(dict(params))}
+        merged = {**self.params, **{name: copied(name, value) for name, value in params.items()}}
         transport = merged.pop("transport", self.transport)
         kept = {name: value for name, value in merged.items() if value is not None}
         return self.but(params=kept, transport=transport)

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from responses_ws._core.fields import mapping, mappings, text
+from responses_ws._core.options import copied
 from responses_ws.errors import ConfigurationError
 from responses_ws.tools import Tool
 
@@ -33,8 +34,8 @@ class Toolbox:
         self.definitions: list[Mapping[str, Any]] = []
         if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable):
             raise ConfigurationError(f"tools must be a list of tools, not {type(tools).__name__}")
-        for given in tools:
-            self._add(given)
+        for index, given in enumerate(tools):
+            self._add(f"tools[{index}]", given)
         self._elsewhere = set(_names(made for made in self.definitions if not self._runs(made)))
         for name in sorted(self._elsewhere & self.functions.keys()):
             raise ConfigurationError(f"tools has a function and a definition of the name {name!r}")
@@ -60,9 +61,9 @@ class Toolbox:
         tools: list[AnyTool] = [_restored(mapping(entry), left) for entry in stored]
         return cls([*tools, *chain.from_iterable(left.values())])
 
-    def _add(self, given: AnyTool) -> None:
+    def _add(self, where: str, given: AnyTool) -> None:
         if isinstance(given, Mapping):
-            self.definitions.append(copy.deepcopy(dict(given)))
+            self.definitions.append(copied(where, dict(given)))
             return
         tool = Tool.of(given)
         if tool.name in self.functions:

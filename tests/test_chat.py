@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -68,6 +69,25 @@ from responses_ws.tools import tool
 PNG = b"\x89PNG\r\n\x1a\n----"
 OPEN = {"a": 1, "b": 2}
 ONCE = Retry(max_retries=0)
+ITEM = {"type": "message", "role": "user"}
+PART = {"type": "input_text"}
+LOCK = threading.Lock()
+
+
+class Locked(dict[str, Any]):
+    """A dict as a framework may have it: JSON can express it, and it cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(a=1)
+        self.lock = threading.Lock()
+
+
+def nested() -> list[Any]:
+    """Deeper than anything that is done by recursion."""
+    found: list[Any] = []
+    for _ in range(100_000):
+        found = [found]
+    return found
 
 
 @pytest.fixture
@@ -1134,6 +1154,14 @@ def test_what_changes_is_sent_from_then_on(server):
         (lambda talk: talk.with_model(""), "model must be a non-empty str"),
         (lambda talk: talk.with_instructions(3), "instructions must be a str"),
         (lambda talk: talk.with_tools(3), "tool"),
+        (lambda talk: talk.with_tools({"type": "web_search"}, {"name": LOCK}), r"^tools\[1\] cannot be sent"),
+        (lambda talk: talk.with_params(metadata=MappingProxyType({})), "^metadata cannot be sent: .*proxy"),
+        (lambda talk: talk.with_params(metadata=nested()), "^metadata cannot be sent: .*deep"),
+        (lambda talk: talk.with_params(metadata=Locked()), "^metadata cannot be sent: .*lock"),
+        (lambda talk: talk.ask(ITEM | {"content": LOCK}), "^input cannot be sent: .*lock"),
+        (lambda talk: talk.ask([PART | {"text": LOCK}]), r"^input\[0\] cannot be sent: .*lock"),
+        (lambda talk: talk.ask(["a", ITEM | {"content": [], "id": LOCK}]), r"^input\[1\] cannot be sent"),
+        (lambda talk: talk.ask([ITEM | {"content": [PART | {"text": nested()}]}]), r"\.content\[0\] cannot"),
         (lambda talk: talk.run_tools(max_rounds=0), "max_rounds must be a whole number of at least 1"),
         (lambda talk: talk.run_tools(max_parallel=None), "max_parallel must be a whole number"),
         (lambda talk: talk.run_tools(timeout_per_tool=0), "timeout_per_tool must be a positive number"),

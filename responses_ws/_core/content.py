@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from responses_ws._core.fields import printable
+from responses_ws._core.options import copied
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["Input", "Part", "data_url", "input_items", "media_type_of", "output_content", "user_message"]
@@ -141,7 +142,7 @@ def _part(where: str, entry: Any) -> Item:
     if isinstance(entry, Part):
         return entry.to_dict()
     if isinstance(entry, dict):
-        return copy.deepcopy(entry)
+        return copied(where, entry)
     raise ConfigurationError(f"{where} must be a str, an Image, File or Audio, or a dict, not {_kind(entry)}")
 
 
@@ -154,10 +155,10 @@ def _item(where: str, entry: Any) -> Item:
         raise ConfigurationError(f"{where} must have a type or a role, as every item of the service has")
     content = entry.get("content")
     if not isinstance(content, (list, tuple, Part)):
-        return copy.deepcopy(entry)
+        return copied(where, entry)
     inside = [content] if isinstance(content, Part) else content
     parts = [_part(f"{where}.content[{index}]", part) for index, part in enumerate(inside)]
-    return copy.deepcopy({name: value for name, value in entry.items() if name != "content"}) | {
+    return copied(where, {name: value for name, value in entry.items() if name != "content"}) | {
         "content": parts
     }
 

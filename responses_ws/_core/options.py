@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
+from responses_ws._core import json_text
 from responses_ws.errors import ConfigurationError
 
-__all__ = ["check_callable", "check_count", "check_method", "check_type"]
+__all__ = ["check_callable", "check_count", "check_method", "check_type", "copied"]
+
+T = TypeVar("T")
 
 
 def check_type(name: str, value: object, wanted: type) -> None:
@@ -29,3 +35,15 @@ def check_method(name: str, value: object, method: str) -> None:
     """The same for what may be of any type that has the method."""
     if value is not None and not callable(getattr(value, method, None)):
         raise ConfigurationError(f"{name} must have a method {method}(), as {type(value).__name__} has not")
+
+
+def copied(name: str, value: T) -> T:
+    """A copy of what is to be sent, for the caller may change his own later.
+
+    What cannot be copied can seldom be sent: a lock, a generator, a mapping that is no dict.
+    """
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:
+        why = json_text.reason(value) or f"it cannot be copied ({type(error).__name__}: {error})"
+    raise ConfigurationError(f"{name} cannot be sent: {why}")
