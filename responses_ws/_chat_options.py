@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.options import check_callable, copied
+from responses_ws._core.options import check_callable, check_flag, copied
 from responses_ws._core.request import build
 from responses_ws._core.schema import Schema
 from responses_ws._toolbox import Toolbox
@@ -71,6 +71,7 @@ class ChatOptions:
                 f"transport must be one of {', '.join(TRANSPORTS)}, not {self.transport!r}"
             )
         check_callable("approve", self.approve)
+        check_flag("eager_tools", self.eager_tools)
         if self.eager_tools and self.approve is not None:
             raise ConfigurationError("eager_tools and approve exclude each other: approval comes first")
         if self.instructions is not None and not isinstance(self.instructions, str):

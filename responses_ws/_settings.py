@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from responses_ws._core import headers as header_rules
 from responses_ws._core.endpoint import Endpoint, check_insecure
 from responses_ws._core.key import KeySource
-from responses_ws._core.options import check_method, check_type
+from responses_ws._core.options import check_flag, check_method, check_type
 from responses_ws._core.request import encode, encode_steer
 from responses_ws._core.secret import Secret
 from responses_ws._transport.base import Target
@@ -93,7 +93,10 @@ class Settings:
         check_type("timeouts", timeouts, Timeouts)
         check_type("limits", limits, Limits)
         check_type("endpoint", endpoint, Endpoint)
+        check_type("organization_id", organization_id, str)
+        check_type("project_id", project_id, str)
         check_method("ssl_context", ssl_context, "wrap_socket")
+        check_flag("allow_insecure", allow_insecure)
         self._set_credentials(credentials)
         self._organization_id = _or_environment(organization_id, "OPENAI_ORG_ID")
         self._project_id = _or_environment(project_id, "OPENAI_PROJECT_ID")

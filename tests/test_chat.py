@@ -1182,6 +1182,7 @@ def test_what_cannot_work_is_refused_when_it_is_given(server, change, fault):
         ({"max_parallel": 0}, "max_parallel"),
         ({"timeout_per_tool": -1}, "timeout_per_tool"),
         ({"approve": True}, "approve must be callable"),
+        ({"eager_tools": "no"}, "eager_tools must be True or False"),
         ({"approve": bool, "eager_tools": True}, "eager_tools and approve exclude each other"),
         ({"on_usage": 3}, "on_usage must be callable"),
         ({"session": 3}, "session must be a Session"),

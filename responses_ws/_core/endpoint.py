@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
-from responses_ws._core.options import check_count
+from responses_ws._core.options import check_count, check_flag
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import MEBIBYTE, check_seconds
 
@@ -74,8 +74,7 @@ class Endpoint:
         check_count("max_lanes", self.max_lanes, least=0)
         if self.max_request_bytes is not None:
             check_count("max_request_bytes", self.max_request_bytes, least=1)
-        if not isinstance(self.steering, bool):
-            raise ConfigurationError(f"steering must be True or False, not {self.steering!r}")
+        check_flag("steering", self.steering)
 
     @classmethod
     def of(cls, api_base: str) -> Endpoint:

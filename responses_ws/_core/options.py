@@ -8,7 +8,7 @@ from typing import TypeVar
 from responses_ws._core import json_text
 from responses_ws.errors import ConfigurationError
 
-__all__ = ["check_callable", "check_count", "check_method", "check_type", "copied"]
+__all__ = ["check_callable", "check_count", "check_flag", "check_method", "check_type", "copied"]
 
 T = TypeVar("T")
 
@@ -23,6 +23,12 @@ def check_count(name: str, value: object, *, least: int) -> None:
     """Refuse what is no whole number, or too small a one."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: a text from the environment is true whatever it says."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
 def check_callable(name: str, value: object) -> None:
