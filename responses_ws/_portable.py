@@ -15,7 +15,7 @@ from responses_ws._settings import Credentials, given_credentials
 from responses_ws._toolbox import AnyTool
 from responses_ws._usage import OnUsage
 from responses_ws.errors import ConcurrencyError, ConfigurationError
-from responses_ws.store.base import Store, to_text
+from responses_ws.store.base import Store, check_key, to_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -111,6 +111,7 @@ class Portable:
         :raises ConfigurationError: it holds what JSON cannot express.
         """
         place = (_checked(store), key)
+        check_key(key)
         self._look_after(place)
         # Before the state: what another thread saves from here on may be newer than that.
         version = self._versions.get(place)
@@ -194,4 +195,6 @@ def _hidden(options: dict[str, Any]) -> Credentials | None:
 def _checked(store: Store) -> Store:
     if not isinstance(store, Store):
         raise ConfigurationError(f"store must have the methods of a Store, as {type(store).__name__} has not")
+    if type(store).__hash__ is None:
+        raise ConfigurationError(f"store must be hashable, as {type(store).__name__} is not")
     return store

@@ -285,6 +285,30 @@ def test_what_is_no_store_is_refused(store):
         Chat("m", api_key=KEY).save(store, "ada")
 
 
+class Unhashable(SQLiteStore):
+    """As a class is that defines equality alone, a dataclass for example."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_store_without_a_hash_is_refused(server, tmp_path):
+    """Before anything is read there or written."""
+    with Unhashable(tmp_path / "chats") as store, chat(server) as talk:
+        for use in (partial(talk.save, store, "ada"), partial(load, server, store)):
+            with pytest.raises(ConfigurationError, match="store must be hashable, as Unhashable is not"):
+                use()
+        assert store.load("ada") is None
+
+
+@pytest.mark.parametrize("key", [["ada"], 5, ""])
+def test_what_is_no_key_is_refused(tmp_path, key):
+    """By both."""
+    with SQLiteStore(tmp_path / "chats") as store:
+        for use in (Chat.load, Chat("m", api_key=KEY).save):
+            with pytest.raises(ConfigurationError, match="key must be a str"):
+                use(store, key)
+
+
 def stored(**changes: Any) -> dict[str, Any]:
     return {**Chat("m", tools=[add], api_key=KEY).to_dict(), **changes}
 
