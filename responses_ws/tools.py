@@ -41,7 +41,7 @@ from responses_ws._core.built_in_tools import (
 )
 from responses_ws._core.content import output_content
 from responses_ws._core.fields import printable
-from responses_ws._core.options import check_type
+from responses_ws._core.options import check_type, copied
 from responses_ws._core.schema import check_name, document, read
 from responses_ws._core.shape import Misfit, Shape, told
 from responses_ws._core.shapes import ANYTHING
@@ -314,7 +314,7 @@ def _function_tool(
     arguments: Shape = signature.arguments(strict=strict) if parameters is None else ANYTHING
     definition = {
         **_head("function", signature, name, description),
-        "parameters": document(arguments) if parameters is None else dict(parameters),
+        "parameters": document(arguments) if parameters is None else copied("parameters", dict(parameters)),
         "strict": strict,
     }
 
@@ -340,7 +340,7 @@ def _custom_tool(
         raise ConfigurationError(f"{signature.name} must take one argument, the text that the model wrote")
     definition = _head("custom", signature, name, description)
     if format is not None:
-        definition["format"] = dict(format)
+        definition["format"] = copied("format", dict(format))
     return Tool(function, definition, lambda text: ([text], {}), **options)
 
 

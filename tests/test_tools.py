@@ -681,6 +681,19 @@ def test_a_custom_tool_with_options() -> None:
         number.answer("x")
 
 
+def test_definitions_are_copied() -> None:
+    """What the caller does later with what he gave changes no tool."""
+    given: dict[str, Any] = {"nested": {}}
+    made = [tool(get_weather, parameters=given), custom_tool(get_weather, format=given)]
+    given["nested"]["later"] = 1
+    assert made[0].definition["parameters"] == made[1].definition["format"] == {"nested": {}}
+    given["nested"] = (name for name in "ab")
+    with pytest.raises(ConfigurationError, match=r"^parameters cannot be sent: .*generator"):
+        tool(get_weather, parameters=given)
+    with pytest.raises(ConfigurationError, match=r"^format cannot be sent: .*generator"):
+        custom_tool(get_weather, format=given)
+
+
 def test_everything_is_reachable_from_one_module() -> None:
     """``responses_ws.tools``, and a user needs to know no other."""
     assert {*built_in_tools.__all__, *tool_results.__all__} < set(tools.__all__)

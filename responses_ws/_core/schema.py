@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responses_ws._core.annotations import Shapes, type_name
-from responses_ws._core.options import check_type
+from responses_ws._core.options import check_type, copied
 from responses_ws._core.parser import parse_exactly
 from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, Place, Shape
 from responses_ws._core.shapes import ANYTHING, Field, Record
@@ -41,7 +41,7 @@ class Schema:
         check_type("strict", strict, bool)
         if isinstance(type, Mapping):
             self._shape: Shape = ANYTHING
-            schema = dict(type)
+            schema = copied("type", dict(type))
         else:
             self._shape, schema = _root(Shapes(strict=strict).of(type, "type"), strict)
         self.format: dict[str, Any] = {

@@ -383,6 +383,16 @@ def test_a_json_schema() -> None:
     assert schema.parse('{"a": [1, null]}') == {"a": [1, None]}
 
 
+def test_a_json_schema_is_copied() -> None:
+    """A schema is immutable, whatever its maker goes on to do with what it was made of."""
+    given: dict[str, Any] = {"type": "object", "properties": {}}
+    schema = Schema(given)
+    given["properties"]["later"] = {"type": "string"}
+    assert schema.format["schema"] == {"type": "object", "properties": {}}
+    with pytest.raises(ConfigurationError, match=r"^type cannot be sent: .*generator"):
+        Schema({"enum": (name for name in "ab")})
+
+
 # -- what has no schema
 
 
