@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from responses_ws.testing.interruptions import ClientGone, Closing, ScriptError
-from responses_ws.testing.step import Step
+from responses_ws.testing.step import Step, flattened
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
@@ -16,6 +16,8 @@ __all__ = ["Script", "perform"]
 
 SHOWN = 160
 """Characters of a step that a report shows."""
+LISTED = 8
+"""Of the steps that were not played: ``repeat`` can make thousands of them."""
 
 
 class Script:
@@ -30,7 +32,7 @@ class Script:
         self.connection: int | None = None
         self.fault: str | None = None
         self.cause: BaseException | None = None
-        self._steps = tuple(part for step in steps for part in _checked(step).flatten())
+        self._steps = flattened(steps)
         self._position = 0
 
     def play(self, connection: Connection) -> None:
@@ -56,7 +58,7 @@ class Script:
         if self.fault:
             found.append(f"{self._where()}: {self.fault}")
         if left := [step for step in self._steps[self._position :] if step.required]:
-            found.append(f"{self._who()}: not played: {', '.join(_describe(step) for step in left)}")
+            found.append(f"{self._who()}: not played: {_listed(left)}")
         return found
 
     def _play_steps(self, connection: Connection) -> None:
@@ -94,12 +96,6 @@ class Script:
         return "a script without a connection" if self.connection is None else f"connection {self.connection}"
 
 
-def _checked(step: object) -> Step:
-    if not isinstance(step, Step):
-        raise TypeError(f"a script is made of steps, such as expect(), not of {step!r}")
-    return step
-
-
 def perform(step: Step, connection: Connection) -> None:
     """Play one step, after the upgrade if that is still to be answered."""
     if not step.opens:
@@ -125,3 +121,8 @@ def _how(connection: Connection) -> str:
 def _describe(step: Step) -> str:
     text = repr(step)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _listed(steps: Sequence[Step]) -> str:
+    more = f" and {len(steps) - LISTED} more" if len(steps) > LISTED else ""
+    return ", ".join(map(_describe, steps[:LISTED])) + more

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
 
-__all__ = ["Step"]
+__all__ = ["Step", "flattened"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,14 @@ class Step:
     def play(self, connection: Connection) -> None:
         """Do it. Raises ClientGone, Closing or ScriptError."""
         raise NotImplementedError
+
+
+def flattened(steps: Iterable[object]) -> tuple[Step, ...]:
+    """The steps that stand for these. Raises TypeError for what is none, such as ``eof`` without a call."""
+    return tuple(part for step in steps for part in _checked(step).flatten())
+
+
+def _checked(step: object) -> Step:
+    if not isinstance(step, Step):
+        raise TypeError(f"a script is made of steps, such as expect(), not of {step!r}")
+    return step

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from responses_ws.testing.interruptions import ClientGone, ScriptError
 from responses_ws.testing.model_http import serve_request
 from responses_ws.testing.script import perform
-from responses_ws.testing.step import Step
+from responses_ws.testing.step import Step, flattened
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
@@ -155,7 +155,7 @@ class Optional(Step):
 
 def optional(*steps: Step) -> Step:
     """Steps that need not be played: the client may leave, or the server be closed, before or in them."""
-    return Optional(tuple(part for step in steps for part in step.flatten()))
+    return Optional(flattened(steps))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Repeat(Step):
 
 def repeat(times: int, *steps: Step) -> Step:
     """The steps, so many times over."""
-    return Repeat(tuple(part for step in steps for part in step.flatten()), times)
+    return Repeat(flattened(steps), times)
 
 
 @dataclass(frozen=True)

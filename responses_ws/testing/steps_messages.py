@@ -13,7 +13,7 @@ from responses_ws.testing.frames import MessageData, encode, frame
 from responses_ws.testing.interruptions import ScriptError
 from responses_ws.testing.matching import differences
 from responses_ws.testing.script import perform
-from responses_ws.testing.step import Step
+from responses_ws.testing.step import Step, flattened
 
 if TYPE_CHECKING:
     from responses_ws.testing.connection import Connection
@@ -115,7 +115,7 @@ def fragments(event: MessageData, size: int, between: Sequence[Step] = ()) -> St
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 byte, not {size!r}")
-    return Fragments(event, size, tuple(between))
+    return Fragments(event, size, flattened(between))
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def fail_like_pytest(connection) -> None:
         ([serve(Model(), turns=1), expect_gone()], leave, "step 1 of 2 Serve("),
         ([serve()], stay, "there is no model to serve"),
         ([repeat(2, expect())], say(b"{}"), "not played: Expect(match={})"),
+        ([expect(), repeat(999, send("x"))], stay, "Send(events=('x',)) and 992 more"),
         ([delay(600)], stay, "not played: Delay(seconds=600)"),
         ([send("x")], say(b"{}"), "after its last step: a message came after the end of the script"),
         ([run(fail)], stay, "KeyError: 'lost'"),

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+from functools import partial
 
 import pytest
 import websocket
@@ -429,3 +430,11 @@ def test_what_is_no_step_is_refused(step):
     """Where it was given."""
     with pytest.raises(TypeError, match="a script is made of steps, such as expect"):
         ScriptedServer().connection(expect(), step)
+
+
+@pytest.mark.parametrize("step", [expect, [expect()], None, {"type": "response.created"}])
+def test_what_is_no_step_is_refused_inside_of_another(step):
+    """Where it was given, too."""
+    for wrap in (partial(repeat, 2), optional, lambda step: fragments("text", 2, between=[step])):
+        with pytest.raises(TypeError, match="a script is made of steps, such as expect"):
+            wrap(step)
