@@ -135,7 +135,9 @@ class WebSocket(Verbs):
 
     @property
     def connected(self) -> bool:
-        """Whether the connection is open at this moment."""
+        """Whether the connection is open, as far as is known: what ended it right after an answer is seen
+        within a fifth of a second, or by the next request.
+        """
         self._connection.check_process()
         return self._connection.ready
 
