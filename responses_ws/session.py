@@ -77,7 +77,8 @@ class Session:
         what is known: for one that was rejected or lost, and for one that was left and never drained, all
         counts and the id are None; for one that was steered, with the sum of its answers. It is called in the
         thread that reads the answer; for an answer that was left early in the connection's reader thread, so
-        it should be quick; for what is still open then, in :meth:`close`. What it raises is logged.
+        it should be quick; for one that was left when its end had come, with the next request; for what is
+        still open then, in :meth:`close`. What it raises is logged.
     :param pool: whose connections are used, in place of one of its own and of the options of one.
     :param tenant: of the pool, whose connections no other tenant uses.
     :raises ConfigurationError: for an option that cannot work; the message names it.
