@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from responses_ws._core.fields import text
 from responses_ws._core.request import encode
 from responses_ws.errors import ConfigurationError
 
@@ -74,8 +75,11 @@ def _payload(request: object, fields: Mapping[str, Any], where: str) -> tuple[st
         raise ConfigurationError(f"{where} must be a str or a mapping, not {type(request).__name__}")
     payload = {**fields, **request}
     custom_id = _checked_id(payload.pop("custom_id", None), where)
-    if payload.get("model") is None and payload.get("prompt") is None:
+    model = payload.get("model")
+    if model is None and payload.get("prompt") is None:
         raise ConfigurationError(f"{where} needs a model; model= gives one to all that have none")
+    if model is not None and not text(model):
+        raise ConfigurationError(f"{where}: model must be a non-empty str")
     if payload.get("background"):
         raise ConfigurationError(f"{where}: background does not work here, a batch waits for its answers")
     return custom_id, _copy(payload, where)

@@ -85,6 +85,8 @@ def test_the_payload_is_not_shown() -> None:
         (["a", {"input": "b", "custom_id": 3}], r"requests\[1\]: custom_id must be a str that is not empty"),
         ([{"input": "b", "custom_id": ""}], r"requests\[0\]: custom_id must be a str that is not empty"),
         ([{"input": "b", "model": None}], r"requests\[0\] needs a model"),
+        ([{"input": "b", "model": ""}], r"requests\[0\]: model must be a non-empty str"),
+        (["a", {"input": "b", "model": 5}], r"requests\[1\]: model must be a non-empty str"),
         ([{"input": {1, 2}}], r"requests\[0\]: input cannot be sent: .*set"),
         ([{"input": "a", "top_p": math.nan}], r"requests\[0\]: top_p cannot be sent: .*NaN"),
         ([{"input": "a", "stream": {1}}], r"requests\[0\]: .*set"),
