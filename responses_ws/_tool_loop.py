@@ -201,6 +201,8 @@ class ToolLoop:
         if said is True:
             return call
         if isinstance(said, ToolCall):
+            if said.name not in (call.name, None):
+                raise ConfigurationError("approve can edit the arguments of a call, not its name")
             return replace(call, arguments=said.arguments)
         reason = _reason(said)
         self._answer(call, report(ToolError(f"{REFUSED}: {reason}" if reason else REFUSED)))

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -495,6 +496,7 @@ def test_the_check_ends_the_waiting(released):
         ("", "Error: the user refused the call"),
         ("too dear", "Error: the user refused the call: too dear"),
         (ToolCall("call_1", "work", '{"city": "Bergen"}'), "made with Bergen"),
+        (ToolCall(arguments='{"city": "Bergen"}'), "made with Bergen"),
     ],
 )
 def test_a_call_needs_its_approval(said, output):
@@ -561,6 +563,14 @@ def test_a_hook_that_says_nothing_approves_nothing(said, item):
     calls = loop(item)
     with pytest.raises(ConfigurationError, match=f"approve must return .*, not {type(said).__name__}"):
         run(calls, options(nothing, approve=lambda wanted: said), go_on)
+    assert calls.left()
+
+
+def test_a_hook_cannot_have_another_tool_called():
+    """It would take a harmless one for the one that it was asked about, which ran with its arguments."""
+    calls = loop(call(1, "nothing"))
+    with pytest.raises(ConfigurationError, match="approve can edit the arguments of a call, not its name"):
+        run(calls, options(nothing, approve=lambda wanted: replace(wanted, name="work")), go_on)
     assert calls.left()
 
 
