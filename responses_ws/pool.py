@@ -72,7 +72,8 @@ class ConnectionPool:
     :param max_waiting: callers who may wait for a seat; one more gets :class:`PoolTimeout`. None means no
         limit.
     :param max_idle: seconds, looked at about every ``timeouts.ping_interval``; None closes none for that.
-    :param lease_timeout: seconds to wait for a seat, then :class:`PoolTimeout`; None means no limit.
+    :param lease_timeout: seconds to wait for a seat, then :class:`PoolTimeout`; None means no limit. Where a
+        new connection is opened for it, ``timeouts.connect`` counts from then on.
     :raises ConfigurationError: for an option that cannot work; the message names it.
     """
 
@@ -156,7 +157,8 @@ class ConnectionPool:
         """A seat for a while, to ask on without a session; see :class:`Lease`.
 
         :param key: who comes with the same key gets the same seat again, if it is free.
-        :param timeout: seconds to wait; None means no limit; left out, ``lease_timeout`` counts.
+        :param timeout: seconds to wait for one, opening a connection not included; None means no limit; left
+            out, ``lease_timeout`` counts.
         :param tenant: only leases and sessions of the same tenant share a connection.
         :raises PoolTimeout: none became free in time, or too many wait; it tells for how long they are taken.
         :raises PoolClosed: the pool is not open.
