@@ -29,6 +29,8 @@ logger = logging.getLogger("responses_ws")
 OWN = {"model", "heartbeat"}
 POOL = set(inspect.signature(ConnectionPool).parameters)
 """The names of the options."""
+NO_KEY = ("api_key", None)
+"""It comes from the environment, or is missed only when it is needed."""
 
 
 class Service:
@@ -72,7 +74,7 @@ class Service:
     def _check_pool(self) -> None:
         """What a pool refuses is told at the start; that there is no key, when one is needed."""
         try:
-            ConnectionPool(**{"api_key": "", **{name: it for name, it in self._given() if it is not None}})
+            ConnectionPool(**{"api_key": "", **{n: it for n, it in self._given() if (n, it) != NO_KEY}})
         except ConfigurationError as error:
             name = error.message.split(maxsplit=1)[0].rstrip(":")
             setting = f"{self._prefix}{name.upper()}" if name in POOL else name

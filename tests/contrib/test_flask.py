@@ -156,9 +156,11 @@ def test_an_application_is_made_without_a_key_and_without_a_connection() -> None
         ({"MODEL": 5}, "RESPONSES_WS_MODEL must be"),
         ({"MODEL": ""}, "RESPONSES_WS_MODEL must be"),
         ({"MAX_CONNECTIONS": 0}, "RESPONSES_WS_MAX_CONNECTIONS must be"),
+        ({"MAX_CONNECTIONS": None}, "RESPONSES_WS_MAX_CONNECTIONS must be"),
+        ({"ALLOW_INSECURE": "no"}, "RESPONSES_WS_ALLOW_INSECURE must be True or False"),
         ({"TIMEOUTS": 3}, "RESPONSES_WS_TIMEOUTS must be"),
         ({"API_BASE": "nonsense"}, "RESPONSES_WS_API_BASE must be"),
-        ({"API_KEY": 5}, "RESPONSES_WS_API_KEY must be"),
+        ({"API_KEY": 5, "MAX_IDLE": None}, "RESPONSES_WS_API_KEY must be"),
     ],
 )
 def test_what_cannot_be_set_is_refused_at_the_start(settings: dict[str, Any], fault: str) -> None:
