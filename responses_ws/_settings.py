@@ -54,7 +54,7 @@ class Credentials:
         headers: Mapping[str, str] | None,
         proxy: str | None,
     ) -> None:
-        self.key = KeySource(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key)
+        self.key = KeySource((os.environ.get("OPENAI_API_KEY") or None) if api_key is None else api_key)
         self.headers = header_rules.hide(headers)
         self.proxy = None if proxy is None else Secret(proxy)
 

@@ -165,8 +165,11 @@ def test_a_key_goes_over_ws_to_this_machine_only() -> None:
 # -- the environment
 
 
-def test_without_a_key_there_is_no_websocket() -> None:
-    """No key at all is refused at once; an empty string says that none is wanted."""
+@pytest.mark.parametrize("setting", [None, ""])
+def test_without_a_key_there_is_no_websocket(setting: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key is refused at once. An empty string says that none is wanted; an empty variable does not."""
+    if setting is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", setting)
     with pytest.raises(ConfigurationError, match=r"api_key.*OPENAI_API_KEY"):
         WebSocket(api_base=LOOPBACK)
     WebSocket("", api_base=LOOPBACK)
