@@ -74,6 +74,11 @@ PART = {"type": "input_text"}
 LOCK = threading.Lock()
 
 
+async def awaited(*_: Any) -> bool:
+    """As a program has it that is async elsewhere."""
+    return True
+
+
 class Locked(dict[str, Any]):
     """A dict as a framework may have it: JSON can express it, and it cannot be copied."""
 
@@ -1185,6 +1190,8 @@ def test_what_cannot_work_is_refused_when_it_is_given(server, change, fault):
         ({"eager_tools": "no"}, "eager_tools must be True or False"),
         ({"approve": bool, "eager_tools": True}, "eager_tools and approve exclude each other"),
         ({"on_usage": 3}, "on_usage must be callable"),
+        ({"on_usage": awaited}, "on_usage is async, and nothing here would await it"),
+        ({"approve": awaited}, "approve is async, and nothing here would await it"),
         ({"session": 3}, "session must be a Session"),
         ({"session": Session(KEY)}, "api_key, headers or proxy cannot be given beside a session"),
         ({"session": Session(KEY), "api_key": None, "retry": ONCE}, "retry cannot be given beside"),

@@ -6,6 +6,7 @@ import contextlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -362,7 +363,11 @@ def test_a_bad_payload_is_refused_by_name(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("on_chunk", [5, "print", True])
+async def awaited(*_: Any) -> None:
+    """Nothing here would await what it gives."""
+
+
+@pytest.mark.parametrize("on_chunk", [5, "print", True, awaited, partial(awaited, 1)])
 def test_a_callback_that_cannot_be_called_is_refused_before_sending(
     server: ScriptedServer, ws: WebSocket, on_chunk: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TypeVar
 
 from responses_ws._core import json_text
@@ -32,9 +33,11 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_callable(name: str, value: object) -> None:
-    """The same for what is to be called."""
+    """The same for what is to be called, by nobody who could await what an async function gives."""
     if value is not None and not callable(value):
         raise ConfigurationError(f"{name} must be callable or None, not {type(value).__name__}")
+    if inspect.iscoroutinefunction(value):
+        raise ConfigurationError(f"{name} is async, and nothing here would await it")
 
 
 def check_method(name: str, value: object, method: str) -> None:
