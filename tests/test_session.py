@@ -284,15 +284,29 @@ def test_overload_is_asked_again(code: str, status: int) -> None:
 
 
 def test_a_second_attempt_is_the_same_request() -> None:
-    """Whatever the caller adds to his list meanwhile."""
+    """Whatever the caller adds to his lists meanwhile, or changes in them."""
     with ScriptedServer() as server:
         server.connection(expect(), send(rejection(retry_after_ms="1")), expect(), send(*answer("r")))
         with session(server) as mine:
-            history = [user("one")]
-            stream = mine.stream({**MODEL, "input": history})
+            history: list[Any] = [user("one"), {"role": "user", "content": [{"type": "input_text"}]}]
+            tools = [{"type": "web_search"}]
+            stream = mine.stream({**MODEL, "input": history, "tools": tools})
+            history[0]["content"] = "changed"
+            history[1]["content"][0]["text"] = "changed"
             history.append(user("two"))
+            tools.clear()
             assert stream.message.response_id == "r"
-        assert inputs(server) == [(["one"], False)] * 2
+        first, second = server.requests
+        assert first == second
+        assert "changed" not in str(first)
+
+
+def test_a_payload_that_holds_itself_is_refused_by_name() -> None:
+    """It cannot be copied either."""
+    item = user("one")
+    item["content"] = [item]
+    with pytest.raises(ConfigurationError, match=r"input\[0\] cannot be sent: it holds itself"):
+        Session("k", api_base="ws://127.0.0.1:1", transport="http").call({**MODEL, "input": [item]})
 
 
 @pytest.mark.parametrize("framework", [False, True])

@@ -142,9 +142,7 @@ class Extension:
         self._checkpoints = checkpoints
         if not isinstance(payload, Mapping):
             raise ConfigurationError(f"payload must be a mapping, not {type(payload).__name__}")
-        given = payload.get("input")
-        # Whoever asks may add to his list while the answer comes; a second attempt is the same request.
-        self._payload = {**payload, "input": list(given)} if isinstance(given, list) else dict(payload)
+        self._payload = _own(payload)
         self._history = _history(self._payload)
         self._used: str | None = None
         self._made: Checkpoint | None = None
@@ -203,6 +201,21 @@ class Extension:
     def _forget_made(self) -> None:
         if self._made is not None:
             self._checkpoints.remove(self._made)
+
+
+def _own(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy: whoever asks may change his own while the answer comes, and a second attempt is the same."""
+    try:
+        return {name: _copied(value) for name, value in payload.items()}
+    except RecursionError:
+        return dict(payload)  # which the encoder refuses
+
+
+def _copied(value: Any) -> Any:
+    """What JSON has of containers, anew; in half the time of a deep copy."""
+    if isinstance(value, dict):
+        return {name: _copied(inside) for name, inside in value.items()}
+    return [_copied(inside) for inside in value] if isinstance(value, (list, tuple)) else value
 
 
 def _history(payload: Mapping[str, Any]) -> History | None:
