@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from responses_ws._core.events import Event, parse_error, response_error
 from responses_ws._core.fields import mappings, text
-from responses_ws._core.options import check_type
 from responses_ws._http_call import as_event
 from responses_ws._transport.deadline import NEVER, Deadline, overdue
 from responses_ws._transport.mailbox import pause
@@ -61,8 +60,7 @@ class StoredResponses(ABC):
         :raises ConnectionError: the service cannot be reached.
         :raises ConfigurationError: the interval cannot be waited.
         """
-        if check_seconds("interval", interval) is None:
-            raise ConfigurationError("interval must be a positive number of seconds")
+        check_seconds("interval", interval, unlimited=False)
         deadline = Deadline(check_seconds("timeout", timeout))
         while True:
             try:
@@ -121,7 +119,9 @@ class StoredResponses(ABC):
 
 
 def _path(response_id: str) -> str:
-    check_type("response_id", response_id, str)
+    given: object = response_id  # whatever the annotation says
+    if not isinstance(given, str):
+        raise ConfigurationError(f"response_id must be a str, not {type(given).__name__}")
     # Dots are left as they are by quote(), and an address is cleared of them on the way.
     if not response_id or response_id in (".", "..") or not response_id.isprintable():
         raise ConfigurationError("response_id is empty, or no name of a response")

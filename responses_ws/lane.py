@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from responses_ws._channel import Channel
-from responses_ws._core.options import check_type
 from responses_ws._verbs import Verbs
 from responses_ws.errors import ConfigurationError
 from responses_ws.stream import ResponseStream
@@ -66,7 +65,6 @@ class Lane(Verbs):
 
 def check_lane(name: object) -> str:
     """The name, if a lane can have it. Raises :class:`ConfigurationError`."""
-    check_type("name", name, str)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigurationError("name must be 1 to 256 letters, digits, dots, hyphens and underscores")
     return name

@@ -205,13 +205,17 @@ class Limits:
                 )
 
 
-def check_seconds(name: str, value: float | None) -> float | None:
-    """Refuse what is no number of seconds that can be waited (None means no limit), naming the parameter."""
-    if value is None:
+def check_seconds(name: str, value: float | None, *, unlimited: bool = True) -> float | None:
+    """Refuse what is no number of seconds that can be waited, naming the parameter.
+
+    :param unlimited: whether it may be None, which means no limit.
+    """
+    if value is None and unlimited:
         return None
+    or_none = " or None" if unlimited else ""
     number: object = value  # whatever the annotation says
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not number > 0:
-        raise ConfigurationError(f"{name} must be a positive number of seconds or None, not {value!r}")
+        raise ConfigurationError(f"{name} must be a positive number of seconds{or_none}, not {value!r}")
     if number > MOST_SECONDS:
-        raise ConfigurationError(f"{name} must be at most {MOST_SECONDS} seconds; None means no limit")
+        raise ConfigurationError(f"{name} must be at most {MOST_SECONDS} seconds{or_none}")
     return value

@@ -53,8 +53,7 @@ class Service:
         if self._model is not None and text(self._model) is None:
             raise ConfigurationError(f"{prefix}MODEL must be the name of a model")
         self.heartbeat: float = read().get("heartbeat", 15.0)
-        if check_seconds(f"{prefix}HEARTBEAT", self.heartbeat) is None:
-            raise ConfigurationError(f"{prefix}HEARTBEAT must be a positive number of seconds")
+        check_seconds(f"{prefix}HEARTBEAT", self.heartbeat, unlimited=False)
         self._check_pool()
         self._pools: dict[str, ConnectionPool] = {}
 

@@ -115,8 +115,7 @@ class Leases(Protocol):
 def lease(leases: Leases, key: str, seconds: float, timeout: float | None) -> AbstractContextManager[None]:
     """A lock on a key, for one ``with``; see :meth:`Store.lock`."""
     check_key(key)
-    if check_seconds("seconds", seconds) is None:
-        raise ConfigurationError("seconds must be a positive number of seconds: a lease ends")
+    check_seconds("seconds", seconds, unlimited=False)
     if timeout != 0:
         check_seconds("timeout", timeout)
     return _held(leases, key, seconds, Deadline(timeout))

@@ -151,7 +151,8 @@ def test_an_application_is_made_without_a_key_and_without_a_connection() -> None
     ("settings", "fault"),
     [
         ({"MAX_CONECTIONS": 3}, "RESPONSES_WS_MAX_CONECTIONS is no setting"),
-        ({"HEARTBEAT": 0}, "RESPONSES_WS_HEARTBEAT must be"),
+        ({"HEARTBEAT": 0}, "RESPONSES_WS_HEARTBEAT must be a positive number of seconds, not 0"),
+        ({"HEARTBEAT": None}, "RESPONSES_WS_HEARTBEAT must be a positive number of seconds, not None"),
         ({"HEARTBEAT": "15"}, "RESPONSES_WS_HEARTBEAT must be"),
         ({"MODEL": 5}, "RESPONSES_WS_MODEL must be"),
         ({"MODEL": ""}, "RESPONSES_WS_MODEL must be"),
