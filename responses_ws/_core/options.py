@@ -34,7 +34,9 @@ def check_flag(name: str, value: object) -> None:
 
 def check_callable(name: str, value: object) -> None:
     """The same for what is to be called, by nobody who could await what an async function gives."""
-    if value is not None and not callable(value):
+    if value is None:
+        return
+    if not callable(value):
         raise ConfigurationError(f"{name} must be callable or None, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value):
         raise ConfigurationError(f"{name} is async, and nothing here would await it")
