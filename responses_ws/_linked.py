@@ -58,6 +58,10 @@ class Linked(ABC):
         """In a forked child: nothing of the parent's connection is ours."""
 
     @abstractmethod
+    def check_process(self) -> None:
+        """Notice a fork that ran no hooks."""
+
+    @abstractmethod
     def deliver(self, link: Link, payloads: Sequence[Payload], now: float) -> None:
         """The link's reader has messages."""
 

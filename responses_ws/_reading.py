@@ -16,6 +16,7 @@ event that was handed over (``_torn``) something is, and the link is given up: n
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ class Reading:
         self._transport = transport
         # A transport that cannot wait without reading is left to the thread.
         self._wait: Wait | None = getattr(transport, "wait", None)
+        self._pid = os.getpid()
         # Re-entrant only because such a lock knows who holds it: nobody takes it twice.
         self._right = threading.RLock()
         self._right.acquire()
@@ -105,6 +107,10 @@ class Reading:
 
     def _read_once(self, call: Call | None, seconds: float) -> bool:
         right, wait = self._right, self._wait
+        if self._pid != os.getpid():
+            # What comes is the parent's, and no thread is here that reads.
+            self._connection.check_process()
+            return False
         if wait is None or right._is_owned():  # type: ignore[attr-defined]
             return False
         if not self._connection.single:

@@ -26,6 +26,7 @@ from responses_ws import (
     Timeouts,
     WebSocket,
     _process,
+    _reading,
 )
 from responses_ws._call import Call
 from responses_ws._core.states import State
@@ -504,6 +505,33 @@ def test_a_fork_without_hooks_is_noticed(server, monkeypatch):
 
         assert Child(in_the_child).result() == (False, False, None)
         assert heard_from(server, 1) == []
+        server.open("rest")
+        assert list(pieces) == ["two"]
+
+
+@pytest.mark.parametrize("reader", ["thread", "caller"])
+def test_a_fork_without_hooks_reads_nothing_of_the_parents(server, monkeypatch, reader):
+    """The child goes on with the stream, and is told; the rest of the answer is for the parent."""
+    server.connection(gate("asked"), *parents(expect_close(1000)))
+    with websocket(server) as ws:
+        reading = ws._connection.link.reading
+        if reader == "caller":
+            monkeypatch.setattr(_reading, "FLOW_SECONDS", 600.0)  # the thread stands by until it is told
+        asked = Task(lambda: (until(lambda: reading._wanting is not None), server.open("asked")))
+        _, pieces = begin(ws)
+        asked.result()
+        until(lambda: reading.owned is (reader == "thread"))
+        monkeypatch.setattr(_process, "_living", weakref.WeakSet())
+
+        def in_the_child() -> tuple[Any, ...]:
+            with pytest.raises(ConnectionLost, match="parent process") as caught:
+                next(pieces)
+            return caught.value.delivery, caught.value.partial.content
+
+        child = Child(in_the_child)
+        if reader == "caller":
+            server.open("rest")  # there is something to take
+        assert child.result() == (Delivery.STARTED, "one ")
         server.open("rest")
         assert list(pieces) == ["two"]
 
