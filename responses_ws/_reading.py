@@ -113,7 +113,7 @@ class Reading:
             return False
         if wait is None or right._is_owned():  # type: ignore[attr-defined]
             return False
-        if not self._connection.single:
+        if call is not None and not self._connection.single:  # who only looks keeps no other lane waiting
             if not self.owned:
                 self.claim()
             return False

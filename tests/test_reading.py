@@ -22,6 +22,7 @@ from responses_ws import (
     _connection,
     _reading,
 )
+from responses_ws._transport.mailbox import wait_for
 from responses_ws.testing import ScriptedConnector, ScriptedTransport
 
 LARGE = "x" * (_connection.LARGE_BYTES + 1)
@@ -164,6 +165,21 @@ def test_a_close_that_nobody_has_read_costs_no_request(ws, connector, end) -> No
     connector.connect = lambda *args: served(Connector.connect(connector, *args))
     assert ask(ws, "again") == "served"
     assert [len(each.sent) for each in connector.transports] == [1, 1]
+
+
+def test_a_close_that_nobody_has_read_costs_no_request_of_a_new_lane(ws, connector, monkeypatch) -> None:
+    """From then on the thread is to read, but the request is quicker than that."""
+    looks = threading.Event()
+    monkeypatch.setattr(_reading, "wait_for", lambda *wait: looks.wait(SECONDS) and wait_for(*wait))
+    transport = connector.transports[0]
+    _, chunks = flowing(ws, transport)
+    transport.deliver(completed("resp_1"))
+    read_to_the_end(chunks)
+    transport.end(ConnectionLost("gone", close_code=1001))
+    connector.connect = lambda *args: served(Connector.connect(connector, *args), "a")
+    assert ws.lane("a").create_response(model="m", input="hi").content == "served"
+    assert [len(each.sent) for each in connector.transports] == [1, 1]
+    looks.set()
 
 
 @pytest.mark.usefixtures("patient")
@@ -421,8 +437,11 @@ def test_pings_go_on_while_a_caller_reads(connector: ScriptedConnector) -> None:
         assert reading.result() == "two"
 
 
-def served(transport: ScriptedTransport) -> ScriptedTransport:
-    transport.on_send = lambda request: transport.deliver(*answer("resp_n", "served"))
+def served(transport: ScriptedTransport, lane: str | None = None) -> ScriptedTransport:
+    events: list[Event] = answer("resp_n", "served")
+    if lane is not None:
+        events = [event | {"stream_id": lane} for event in events]
+    transport.on_send = lambda request: transport.deliver(*events)
     return transport
 
 
