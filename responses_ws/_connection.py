@@ -91,9 +91,9 @@ class Connection(Routed):
         if link is not None and not self.single:
             link.claim()
         self.await_place(call, drain, deadline)
-        self._glance()
+        self.glance()
 
-    def _glance(self) -> None:
+    def glance(self) -> None:
         """See what came since the last response, if nobody has: that the server has closed, most of all."""
         link = self.link
         reading = None if link is None else link.reading

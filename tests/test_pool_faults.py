@@ -27,6 +27,7 @@ from responses_ws import (
     ResponsesWSError,
     Retry,
     Timeouts,
+    _reading,
 )
 from responses_ws._breakers import _breakers
 from responses_ws._nap import Nap
@@ -319,6 +320,30 @@ def test_a_connection_lost_at_rest_is_forgotten(service: Service) -> None:
         assert (pool.stats().opened, pool.stats().closed) == (2, 2)
         assert pool._desk.roster.members == []
         assert chat(pool).ask("hi").content == "re hi"
+
+
+def test_connections_that_were_closed_at_rest_cost_no_attempt(service: Service, monkeypatch: Any) -> None:
+    """All of them at once, as when a server goes, and nobody has read it: their threads only stood by."""
+    monkeypatch.setattr(_reading, "FLOW_SECONDS", 600.0)
+    with pool_of(service, max_connections=2) as pool:
+        read_by_their_callers(service, pool, "one", "two")
+        for transport in service.transports:
+            transport.end(ConnectionLost("gone", close_code=1001))
+        assert chat(pool, retry=Retry(max_retries=0)).ask("three").content == "re three"
+        assert service.asked[2:] == ["three"]
+
+
+def read_by_their_callers(service: Service, pool: ConnectionPool, *texts: str) -> None:
+    """Ask at the same time, on a connection each; from then on nobody reads these."""
+    service.hold(*texts)
+    asking = [Task(chat(pool).ask, text) for text in texts]
+    service.wait_for(*texts)
+    readings = [member.connection.link.reading for member in pool._desk.roster.members]
+    until(lambda: all(reading._wanting or not reading.owned for reading in readings))
+    service.let_go(*texts)
+    for task in asking:
+        task.result()
+    until(lambda: not any(reading.owned for reading in readings))
 
 
 def test_a_lease_whose_connection_is_lost_connects_again(service: Service) -> None:

@@ -117,6 +117,8 @@ class Desk:
         try:
             while True:
                 seat = self._sit_down(waiter, Deadline(deadline.remaining(seconds)), deadline, given_up)
+                # Before it counts as open: one that is found dead by the request costs it an attempt.
+                seat.member.connection.glance()
                 waiter.reused = seat.member.connection.ready
                 if self._open_for(waiter, seat.member, deadline, given_up):
                     if not waiter.reused:
