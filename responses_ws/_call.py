@@ -143,10 +143,10 @@ class Call(Request):
         """In a forked child: nothing will feed the queue.
 
         What lies in it is the parent's, but for the rest of an answer that is over. Its end, if it is not
-        there, was in the hands of a thread of the parent.
+        there, was in the hands of a thread of the parent. The queue stays: its caller may be here, and wait.
         """
         if self.state is not DONE:
-            self.queue = Mailbox()
+            self.queue.items.clear()
         self.finish(cause, self.delivery)
 
 

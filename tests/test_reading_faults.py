@@ -209,6 +209,19 @@ def test_a_forked_child_in_the_middle_of_a_sending_does_not_wait_for_a_place(con
         old.abort()  # there is no reader in a real child
 
 
+def test_a_forked_child_that_goes_on_waiting_is_told(ws, connector):
+    """A signal handler may fork while it waits for the thread, and return in both processes."""
+    transport = connector.transports[0]
+    asking = Task(ask, ws)
+    transport.wait_for("send")
+    wait_until_in(asking.ident or 0, "wait_for")
+    ws._connection.forget()
+    error = asking.error()
+    assert "parent" in str(error)
+    assert error.delivery is Delivery.UNKNOWN
+    transport.abort()  # there is no reader in a real child
+
+
 # -- what ends a connection in the caller's thread
 
 
