@@ -43,6 +43,9 @@ class Sockets(Protocol):
     @property
     def ready(self) -> bool: ...
 
+    @property
+    def closed(self) -> bool: ...
+
     def send(
         self,
         compose: Compose,
@@ -119,6 +122,11 @@ class Line:
         """Whether a connection is open, as far as is known."""
         self._connection.check_process()
         return self._connection.ready
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closed
 
     @property
     def place(self) -> Place | None:

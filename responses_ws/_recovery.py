@@ -340,8 +340,10 @@ class Recovery:
         )
 
     def _note(self, error: ResponsesWSError, decision: Decision) -> None:
-        """Tell the breaker of a lost socket. One that was closed at rest says nothing about the service."""
-        if not (self._http or self.cancelled or decision.next is Next.RECONNECT):
+        """Tell the breaker of a lost socket. One that was closed at rest, or by this side, says nothing about
+        the service.
+        """
+        if not (self._http or self.cancelled or self._routes.line.closed or decision.next is Next.RECONNECT):
             self._routes.guard.failed(error)
 
     def _apply(self, decision: Decision) -> None:

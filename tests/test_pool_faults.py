@@ -322,6 +322,19 @@ def test_a_connection_lost_at_rest_is_forgotten(service: Service) -> None:
         assert chat(pool).ask("hi").content == "re hi"
 
 
+def test_what_a_closed_pool_ends_says_nothing_about_the_service(service: Service) -> None:
+    """Whoever closes three running responses in a row has lost no socket; others go on using theirs."""
+    texts = ["one", "two", "three"]
+    service.hold(*texts)
+    with pool_of(service, max_connections=3) as pool:
+        asking = [Task(Chat("m", pool=pool).ask, text) for text in texts]
+        service.wait_for(*texts)
+        pool.close()
+        assert {type(task.error()) for task in asking} == {ConnectionLost}
+        assert not _breakers
+        assert Chat("m", pool=pool.open()).ask("again").transport == "websocket"
+
+
 def test_connections_that_were_closed_at_rest_cost_no_attempt(service: Service, monkeypatch: Any) -> None:
     """All of them at once, as when a server goes, and nobody has read it: their threads only stood by."""
     monkeypatch.setattr(_reading, "FLOW_SECONDS", 600.0)

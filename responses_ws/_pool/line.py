@@ -51,6 +51,11 @@ class PooledLine:
         """Whether a seat can be had without opening a connection, as far as is known."""
         return self._desk.ready(self._tenant)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more, as long as the pool is not opened again."""
+        return self._closed or not self._desk.is_open
+
     def fork(self) -> PooledLine:
         """That of a session which goes on from the same response."""
         other = PooledLine(self._desk, self._tenant, self._owner)
