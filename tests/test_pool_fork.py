@@ -16,6 +16,7 @@ from shell import KEY, Task, ask, until
 from test_fork import Child
 
 from responses_ws import Chat, ConnectionLost, ConnectionPool, Endpoint, PoolClosed, Session
+from responses_ws._transport.mailbox import wait_for
 from responses_ws.testing import Model, ScriptedServer
 
 pytestmark = [
@@ -227,6 +228,34 @@ def test_a_fork_without_hooks(server: ScriptedServer, monkeypatch: pytest.Monkey
         assert talk.ask("two").content == "re two"
         lease.close()
         assert heard(server, 1) == []
+
+
+def test_a_fork_while_a_seat_is_waited_for(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler may fork then, and return in both processes. The child has a pool of its own."""
+    reading, writing = os.pipe()
+    forked: list[int] = []
+
+    def fork_once(*wait: Any) -> Any:
+        if not forked:
+            forked.append(os.fork())
+            if forked[0]:
+                held.close()
+        return wait_for(*wait)
+
+    with pool_of(server, max_connections=1, lease_timeout=5) as pool:
+        held = pool.lease()
+        monkeypatch.setattr("responses_ws._pool.desk.wait_for", fork_once)
+        try:
+            said = chat(pool).ask("hi").content
+            if not forked[0]:
+                os.write(writing, said.encode())
+        finally:
+            if forked == [0]:
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(forked[0], 0)
+        with open(reading, "rb") as pipe:
+            assert (said, pipe.read()) == ("re hi", b"re hi")
 
 
 def test_a_lease_that_is_given_back_after_a_fork_without_hooks(

@@ -149,16 +149,24 @@ class Desk:
     def _sit_down(
         self, waiter: Waiter, patience: Deadline, deadline: Deadline, given_up: Callable[[], bool]
     ) -> Seat:
-        waiter.seat = None
-        if not self.roster.enter(waiter):
-            raise PoolTimeout(f"no connection is free, and no more may wait for one ({self._state()})")
+        waiter.seat, pid = None, 0
         while waiter.seat is None:
+            if pid != os.getpid():
+                # A signal handler may fork while this waits, and in the child nobody knows of it.
+                pid = os.getpid()
+                self._line_up(waiter)
+                continue
             if wait_for(waiter.queue, patience.remaining(SLICE_SECONDS)) is None:
                 # Whoever was to tell may have been interrupted.
                 self.roster.end_deserted()
             if waiter.seat is None:
                 self._check_patience(patience, deadline, given_up)
         return waiter.seat
+
+    def _line_up(self, waiter: Waiter) -> None:
+        self.check_process()
+        if not self.roster.enter(waiter):
+            raise PoolTimeout(f"no connection is free, and no more may wait for one ({self._state()})")
 
     def _check_patience(self, patience: Deadline, deadline: Deadline, given_up: Callable[[], bool]) -> None:
         self.check_open()
