@@ -514,6 +514,7 @@ def test_a_fork_without_hooks_reads_nothing_of_the_parents(server, monkeypatch, 
     """The child goes on with the stream, and is told; the rest of the answer is for the parent."""
     server.connection(gate("asked"), *parents(expect_close(1000)))
     with websocket(server) as ws:
+        until(lambda: ws._connection.link.reading)
         reading = ws._connection.link.reading
         if reader == "caller":
             monkeypatch.setattr(_reading, "FLOW_SECONDS", 600.0)  # the thread stands by until it is told

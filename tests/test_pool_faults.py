@@ -351,7 +351,9 @@ def read_by_their_callers(service: Service, pool: ConnectionPool, *texts: str) -
     service.hold(*texts)
     asking = [Task(chat(pool).ask, text) for text in texts]
     service.wait_for(*texts)
-    readings = [member.connection.link.reading for member in pool._desk.roster.members]
+    links = [member.connection.link for member in pool._desk.roster.members]
+    until(lambda: all(link.reading for link in links))
+    readings = [link.reading for link in links]
     until(lambda: all(reading._wanting or not reading.owned for reading in readings))
     service.let_go(*texts)
     for task in asking:
