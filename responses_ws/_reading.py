@@ -111,7 +111,12 @@ class Reading:
             # What comes is the parent's, and no thread is here that reads.
             self._connection.check_process()
             return False
-        if wait is None or right._is_owned():  # type: ignore[attr-defined]
+        if wait is None:
+            return False
+        if right._is_owned():  # type: ignore[attr-defined]
+            # A handler, in the middle of its own thread's reading. If it asks, somebody must read for it.
+            if call is not None:
+                self.claim()
             return False
         if call is not None and not self._connection.single:  # who only looks keeps no other lane waiting
             if not self.owned:

@@ -312,3 +312,23 @@ def test_a_caller_who_may_not_read_any_more_says_so(monkeypatch):
     reading._connection.single = False
     assert not Task(reading.attend, Call(), None).result()
     Task(reading.receive, None).result()
+
+
+def test_who_asks_in_the_middle_of_his_own_reading_does_not_wait_for_ever(ws, connector, monkeypatch):
+    """A handler of logs or of a signal may, when the response that its thread reads has just ended."""
+    monkeypatch.setattr(_reading, "RETAKE_SLICES", 1)
+    _, pieces = attended(ws, connector.transports[0])
+    failures: list[ConnectionLost] = []
+
+    def asking(*, ended: bool) -> None:
+        ws._connection.watcher = None
+        with pytest.raises(ConnectionLost) as caught:
+            ask(ws)
+        failures.append(caught.value)
+
+    ws._connection.watcher = asking
+    reader = Task(list, pieces)
+    wait_until_in(reader.ident or 0, "wait")
+    connector.transports[0].deliver(completed("resp_1"))
+    assert reader.result() == []
+    assert failures[0].delivery is Delivery.UNKNOWN
