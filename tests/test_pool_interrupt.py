@@ -260,7 +260,7 @@ def test_a_signal_handler_that_uses_the_pool() -> None:
             place = at_step.place
             until(lambda: counts(pool)[1:] == (0, 0))
             assert counts(pool)[0] <= 2
-            step += 23
+            step += 7
     assert step > 200
 
 

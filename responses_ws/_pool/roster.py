@@ -102,7 +102,7 @@ class Roster:
     def leave(self, waiter: Waiter) -> None:
         """The waiter wants no seat any more."""
         with self.lock:
-            self.waiting = deque(known for known in self.waiting if known() not in (None, waiter))
+            self.waiting = deque(known for known in list(self.waiting) if known() not in (None, waiter))
 
     def clear(self) -> None:
         """Take all connections off the list, and tell those who wait to look."""
@@ -179,7 +179,8 @@ class Roster:
     # -- which seat
 
     def _waiters(self) -> list[Waiter]:
-        return [waiter for known in self.waiting if (waiter := known()) is not None]
+        # A copy, made in one step: a signal handler may come in here and wait for a seat.
+        return [waiter for known in list(self.waiting) if (waiter := known()) is not None]
 
     def _serve_in_turn(self, waiters: list[Waiter]) -> None:
         """Who cannot be served is passed by other tenants, but not for ever."""
