@@ -86,7 +86,8 @@ class Lanes:
         elif lane.current.abandoned and lane.waiting is None:
             lane.waiting = request
         else:
-            raise ConcurrencyError("another response is running on this lane")
+            where = "connection" if self.single else "lane"
+            raise ConcurrencyError(f"another response is running on this {where}")
         self._admit()
         if not request.admitted:
             return False

@@ -1638,6 +1638,17 @@ def test_every_state_leads_to_the_end() -> None:
     assert MOVES[State.DONE] == frozenset()
 
 
+def test_who_knows_of_no_lanes_is_told_of_none() -> None:
+    lanes = Lanes()
+    lanes.open(Request())
+    with pytest.raises(ConcurrencyError, match="running on this connection"):
+        lanes.open(Request())
+    lanes.open(Request("a"))
+    for name in (None, "a"):
+        with pytest.raises(ConcurrencyError, match="running on this lane"):
+            lanes.open(Request(name))
+
+
 def test_release_of_a_request_that_holds_no_place_changes_nothing() -> None:
     """A refused caller who cleans up neither frees the lane nor ends anything."""
     lanes = Lanes()
