@@ -305,7 +305,8 @@ class Connection(Routed):
 
         What runs on it comes to its end first; from then on nothing new begins there.
         """
-        if not (self.lanes.closing or (self.link is not None and self.link.old)):
+        link = self.link  # once: without the lock it may be gone at the next look
+        if not (self.lanes.closing or (link is not None and link.old)):
             return
         with self.lock:
             link = self.link

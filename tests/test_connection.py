@@ -34,6 +34,7 @@ from responses_ws import (
     ConnectionLimitReached,
     ConnectionLost,
     Delivery,
+    Endpoint,
     HandshakeError,
     Message,
     PayloadTooLarge,
@@ -48,6 +49,8 @@ from responses_ws import (
     _linked,
 )
 from responses_ws._call import Call
+from responses_ws._connection import Connection
+from responses_ws._link import Link
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import NEVER, Deadline
 from responses_ws._transport.mailbox import wait_for
@@ -271,6 +274,14 @@ def test_a_generation_ends_once(ws: WebSocket, connector: ScriptedConnector) -> 
         first.abort()
     serve(connector.transports[1])
     assert ask(ws) == "hiafterNone"
+
+
+def test_a_link_that_ends_while_its_age_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no age is not looked at under the lock, and a reader ends a link at any moment."""
+    connection = Connection(Endpoint("ws://localhost/v1/responses"), max_buffered_bytes=None, patience=None)
+    looks = iter([Link(None)])
+    monkeypatch.setattr(Connection, "link", property(lambda _: next(looks, None)), raising=False)
+    connection.rotate()
 
 
 # -- connecting
