@@ -340,9 +340,7 @@ class Recovery:
         )
 
     def _note(self, error: ResponsesWSError, decision: Decision) -> None:
-        """Tell the breaker of a lost socket. One that was closed at rest, or by this side, says nothing about
-        the service.
-        """
+        """Tell the breaker of a lost socket. Closed at rest or by this side it says nothing."""
         if not (self._http or self.cancelled or self._routes.line.closed or decision.next is Next.RECONNECT):
             self._routes.guard.failed(error)
 

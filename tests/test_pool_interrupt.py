@@ -264,6 +264,29 @@ def test_a_signal_handler_that_uses_the_pool() -> None:
     assert step > 200
 
 
+def test_a_signal_handler_that_waits_in_vain_while_another_leaves() -> None:
+    """Both come to a queue that nobody is served from, and go again."""
+    with ConnectionPool(KEY, client_class=Service().connector, max_connections=1) as pool:
+
+        def wait_in_vain() -> None:
+            with pytest.raises(PoolTimeout):
+                pool.lease(timeout=0.001)
+
+        def life(at_step: AtStep) -> None:
+            with at_step.watching():
+                wait_in_vain()
+
+        with pool.lease():
+            step, place = 1, "the first"
+            while place:
+                at_step = AtStep(step, wait_in_vain)
+                Task(life, at_step).result()
+                place = at_step.place
+                assert not pool._desk.roster.count_waiting()
+                step += 1
+    assert step > 100
+
+
 def test_a_signal_handler_that_keeps_a_lease() -> None:
     """It may take what was about to be given. Each has one seat, and one of its own."""
     step, place = 1, "the first"
