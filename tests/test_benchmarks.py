@@ -348,6 +348,18 @@ def test_a_pool_at_rest(server):
     assert len(pooled.tasks(server, Size(quick=True))) == 1
 
 
+@pytest.mark.parametrize("measure", run.MEASURES.values(), ids=run.MEASURES)
+def test_every_measure_runs_in_its_quick_size(server, measure):
+    """As ``--quick`` runs it: the bare sockets and our own client."""
+    tasks = measure.tasks(server, Size(quick=True))
+    # Our own come last: they take orjson away, which here is taken from those that follow.
+    for task in sorted(tasks, key=lambda task: task.client == OURS):
+        if task.client == OURS or task.client.startswith("bare"):
+            found = task.run()
+            assert found
+            assert found.keys() <= measure.columns.keys()
+
+
 @SECURE
 def test_bare_sockets_find_the_ends_of_turns(server, secure):
     """They know beforehand how many bytes come."""
