@@ -50,8 +50,6 @@ PIECE = 64 * 1024
 fill, for the kernel clears it page by page."""
 SMALL = 1024
 """Bytes up to which a payload is masked in one piece."""
-RUN = 1024
-"""Fragments that are taken together. Joining them takes memory for each, however small it is."""
 EVERY_OCTET = int.from_bytes(bytes(range(256)), "big")
 ONES = int.from_bytes(b"\1" * 256, "big")
 NO_STATUS = 1005
@@ -88,8 +86,7 @@ class FrameParser:
         self._filled = 0
         self._size = 0
         # A message in fragments: its payload so far (None between messages) and what it weighed on the wire.
-        # Joined once, at the end: as one piece that grows it would move, again and again, to fresh memory.
-        self._message: list[bytearray] | None = None
+        self._message: bytearray | None = None
         self._weight = 0
 
     def feed(self, data: bytes) -> list[Payload]:
@@ -102,10 +99,10 @@ class FrameParser:
         messages: list[Payload] = []
         try:
             if self._payload is not None:
-                data = self._fill(self._payload, data, messages)
-            elif self._begun:
+                self._cut(data, self._fill(self._payload, data, messages), messages)
+            else:
                 data, self._begun = self._begun + data, b""
-            self._cut(data, messages)
+                self._cut(data, 0, messages)
         except (ConnectionLost, PayloadTooLarge, ProtocolError) as failure:
             # Without its traceback, whose frames hold what was received.
             self.failure = failure.with_traceback(None)
@@ -135,10 +132,9 @@ class FrameParser:
             self._complete(self._payload, messages)
         return messages
 
-    def _fill(self, payload: bytearray, data: bytes, messages: list[Payload]) -> bytes:
-        """Take what is missing of the payload; what comes after it."""
-        missing = self._size - self._filled
-        piece = data[:missing]
+    def _fill(self, payload: bytearray, data: bytes, messages: list[Payload]) -> int:
+        """Take what is missing of the payload; where that ends."""
+        piece = data[: self._size - self._filled]
         end = self._filled + len(piece)
         while len(payload) < end and end >= PIECE:
             self._grow(payload)
@@ -146,7 +142,7 @@ class FrameParser:
         self._filled = end
         if end == self._size:
             self._complete(payload, messages)
-        return data[missing:]
+        return len(piece)
 
     def _grow(self, payload: bytearray) -> None:
         """Make room. A header that promises much has not sent it: the room doubles as it is filled.
@@ -167,9 +163,9 @@ class FrameParser:
         self._take(self._first, payload, self._head + self._size, messages)
         messages[:] = [self._mask(message) for message in messages]
 
-    def _cut(self, data: bytes, messages: list[Payload]) -> None:
-        """Cut every whole frame, and begin with the first incomplete one."""
-        position, end = 0, len(data)
+    def _cut(self, data: bytes, position: int, messages: list[Payload]) -> None:
+        """Cut every whole frame from there on, and begin with the first incomplete one."""
+        end = len(data)
         while True:
             if self._message is None:
                 position = self._cut_events(data, position, messages)
@@ -191,8 +187,8 @@ class FrameParser:
                 self._payload = bytearray(data[start:])
                 self._filled, self._size = end - start, length
                 return
-            if first == CONT:
-                stop = self._take_run(data, position, start, stop)
+            if first == CONT and self._message is not None:
+                stop = self._take_run(self._message, data, position, start, stop)
             else:
                 self._take(first, data[start:stop], weight, messages)
             position = stop
@@ -250,39 +246,31 @@ class FrameParser:
             self._take_fragment(first, payload, weight, messages)
 
     def _take_fragment(self, first: int, payload: Payload, weight: int, messages: list[Payload]) -> None:
-        self._add(payload, weight)
+        message = bytearray() if self._message is None else self._message
+        message += payload
         if first & FIN:
-            whole = bytearray().join(self._message or ())
-            self._message = None
-            self._weight = 0
-            messages.append(self._mask(whole))
+            self._message, self._weight = None, 0
+            messages.append(self._mask(message))
+        else:
+            self._message, self._weight = message, self._weight + weight
 
-    def _take_run(self, data: bytes, position: int, start: int, stop: int) -> int:
+    def _take_run(self, message: bytearray, data: bytes, position: int, start: int, stop: int) -> int:
         """Take a fragment and all that follow it with the same header; where they end.
 
         A large message comes in thousands. Nothing is said of them that was not checked of the first, but
         for the limit.
         """
         head, weight = data[position:start], stop - position
-        count = min(min(len(data) - position, self._limit - self._weight) // weight, RUN)
-        payloads = [data[start:stop]]
-        for place in range(stop, position + count * weight, weight):
-            if not data.startswith(head, place):
+        count = min(len(data) - position, self._limit - self._weight) // weight
+        run = memoryview(data)[position : position + count * weight]
+        stop = position
+        for each, payload in struct.iter_unpack(f"{len(head)}s{weight - len(head)}s", run):
+            if each != head:
                 break
-            stop = place + weight
-            payloads.append(data[place + len(head) : stop])
-        self._add(b"".join(payloads), stop - position)
+            message += payload
+            stop += weight
+        self._weight += stop - position
         return stop
-
-    def _add(self, payload: Payload, weight: int) -> None:
-        """More of the message in fragments. However small they are, what is kept is not."""
-        if self._message is None:
-            self._message = [bytearray()]
-        self._weight += weight
-        if len(self._message[-1]) < PIECE:
-            self._message[-1] += payload
-        else:
-            self._message.append(bytearray(payload))
 
     def _take_control(self, opcode: int, payload: Payload) -> None:
         if opcode == Opcode.PING:

@@ -23,6 +23,8 @@ MAX_DEPTH = 500
 """Levels of nesting. The parsers' own limits differ between versions and count the caller's stack."""
 
 LARGE_BYTES = 64 * 1024
+MOST_KEPT_BYTES = 31 * 1024 * 1024
+"""glibc takes no notice of blocks above 32 MiB (``DEFAULT_MMAP_THRESHOLD_MAX``)."""
 
 
 def _refuse(constant: str) -> None:
@@ -61,8 +63,10 @@ def parse(payload: Payload) -> Event:
     Uses orjson where it is installed (extra ``speed``). Raises :class:`ProtocolError`, without the payload,
     for what is no UTF-8 (``close_code`` 1007), no JSON, no object, or nested too deeply (1008).
     """
-    if type(payload) is bytearray and _loads is _scan_message:
-        return parse_exactly(payload)
+    if type(payload) is bytearray:
+        _keep_memory(len(payload))
+        if _loads is _scan_message:
+            return parse_exactly(payload)
     try:
         value = _loads(payload)
     except (ValueError, RecursionError, StopIteration):
@@ -84,7 +88,7 @@ def parse_exactly(payload: Payload) -> Event:
     try:
         text = str(payload, "utf-8")
         if type(payload) is bytearray:
-            # The values take the place of the message. Fresh memory would be half the cost of a large one.
+            # The values take the place of the message: a large one needs two thirds of the memory.
             payload.clear()
         value = _DECODER.decode(text)
     except UnicodeDecodeError:
@@ -102,6 +106,25 @@ def parse_exactly(payload: Payload) -> Event:
         )
     # Raised outside the handlers: the errors of the decoders hold the payload.
     raise ProtocolError(f"the server sent a message that {fault}", close_code=close_code)
+
+
+_kept = 0
+
+
+def _keep_memory(size: int) -> None:
+    """Have the memory that a message of this size takes kept for the next one.
+
+    The C library gives large blocks back to the system. Then each large message is read and parsed in fresh
+    memory, which the kernel clears page by page: up to half of its time. What counts as large is the size of
+    the largest block that was freed so far (mallopt(3), ``M_MMAP_THRESHOLD``). A message takes three blocks,
+    its bytes, its text and its values; so one of that size is freed, once. Nothing is written to it, and so
+    it is no memory yet.
+    """
+    global _kept  # noqa: PLW0603 - the C library's own number is one of the process too
+    wanted = min(3 * size, MOST_KEPT_BYTES)
+    if size >= LARGE_BYTES and wanted > _kept:
+        _kept = wanted
+        bytes(wanted)
 
 
 def _too_deep(value: Event) -> bool:

@@ -1,0 +1,62 @@
+"""The memory of a large message is kept for the next one: the C library would give it back to the system."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from responses_ws._core import parser
+
+PROGRAM = """
+import resource, sys
+from responses_ws._core import parser
+from responses_ws._core.frames import FrameParser
+
+def message(size, form):
+    text = b'{"type":"response.output_text.done","text":"%b"}' % (b"x" * size)
+    if form == "one frame":
+        return bytes([0x81, 127]) + len(text).to_bytes(8, "big") + text
+    pieces = [text[place : place + 1000] for place in range(0, len(text), 1000)]
+    first, *more = [bytes([126]) + len(piece).to_bytes(2, "big") + piece for piece in pieces]
+    return b"\\1" + first + b"".join(b"\\0" + each for each in more) + b"\\x80\\0"
+
+def fresh():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+parser._loads = parser._scan_message  # orjson has memory of its own
+messages = [message(size, sys.argv[1]) for size in (8_000_000, 7_500_000, 7_000_000, 6_000_000)]
+frames = FrameParser()
+for _ in range(4):
+    before = fresh()
+    for wire in messages:
+        for place in range(0, len(wire), 65536):
+            for payload in frames.feed(wire[place : place + 65536]):
+                event = parser.parse(payload)
+                del payload
+    print(fresh() - before)
+"""
+A_MESSAGE = 8_000_000 // 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other thresholds")
+@pytest.mark.parametrize("form", ["one frame", "fragments"])
+def test_large_messages_come_to_need_no_fresh_pages(form: str) -> None:
+    """Each takes three blocks: its bytes, its text and its values. The first few find out how much it is."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", PROGRAM, form], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert max(map(int, done.stdout.split()[2:])) < A_MESSAGE, done.stdout
+
+
+def test_only_a_larger_message_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing above what the C library takes notice of."""
+    monkeypatch.setattr(parser, "_kept", 0)
+    kept = []
+    for size in (1000, 100_000, 90_000, 300_000, 2**40, 2**41):
+        parser._keep_memory(size)
+        kept.append(parser._kept)
+    most = parser.MOST_KEPT_BYTES
+    assert kept == [0, 300_000, 300_000, 900_000, most, most]
