@@ -43,6 +43,8 @@ SHORT_TEXT = FIN_TEXT << 8
 MEDIUM_TEXT = SHORT_TEXT | 126
 """The length stands in the next two bytes."""
 OPCODES = frozenset(Opcode)
+OUR_PONG = bytes([FIN | Opcode.PONG, 0])
+"""The answer to a ping without a payload."""
 
 MAX_CONTROL_BYTES = 125
 PIECE = 64 * 1024
@@ -94,7 +96,8 @@ class FrameParser:
 
         Pings to answer are added to ``pings``; a failure or the peer's close is left in ``failure``.
         """
-        if self.failure is not None:
+        # What an idle connection reads, again and again.
+        if self.failure is not None or (data == OUR_PONG and self._payload is None and not self._begun):
             return []
         messages: list[Payload] = []
         try:

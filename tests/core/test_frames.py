@@ -622,6 +622,28 @@ def test_a_length_that_looks_like_the_beginning_of_a_key_stays(form: int) -> Non
         assert shown(pieces, key) == good(message, b"{}")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "messages"),
+    [
+        (b"", frame(TEXT, b"{}"), [b"{}"]),
+        (frame(TEXT, b"{", fin=False), frame(CONT, b"}"), [b"{}"]),
+        (frame(TEXT, length=4) + b"{}", b"", [b"{}" + frame(PONG)]),
+        (frame(TEXT, length=2), b"", [frame(PONG)]),
+        (frame(TEXT, length=0x8A00, form=SIXTEEN)[:2], bytes(0x8A00), [bytes(0x8A00)]),
+        (frame(CLOSE), b"", []),
+    ],
+    ids=["at rest", "between fragments", "end of a payload", "payload", "in a header", "after the close"],
+)
+def test_the_bytes_of_a_bare_pong_are_one_where_a_frame_begins(
+    before: bytes, after: bytes, messages: list[bytes]
+) -> None:
+    """Alone they have a way of their own, and mean what they mean in one piece with the rest."""
+    alone, together = FrameParser(), FrameParser()
+    found = [*alone.feed(before), *alone.feed(frame(PONG)), *alone.feed(after)]
+    assert found == together.feed(before + frame(PONG) + after) == messages
+    assert repr(alone.failure) == repr(together.failure)
+
+
 def test_clause_5_5_3_a_pong_holds_what_the_ping_held() -> None:
     """A ping goes back to whom it came from, unchanged, and is shown to nobody else."""
     for pieces in every_cut(frame(PING, KEY.encode())):
