@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.options import check_callable, check_flag, copied
+from responses_ws._core.options import check_callable, check_count, check_flag, copied
 from responses_ws._core.request import build
 from responses_ws._core.schema import Schema
+from responses_ws._shown import shown
 from responses_ws._toolbox import Toolbox
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import ToolCall, check_seconds
@@ -46,8 +47,8 @@ class ToolLimits:
 
     def __post_init__(self) -> None:
         if self.max_rounds is not None:
-            _check_count("max_rounds", self.max_rounds)
-        _check_count("max_parallel", self.max_parallel)
+            check_count("max_rounds", self.max_rounds, least=1)
+        check_count("max_parallel", self.max_parallel, least=1)
         check_seconds("timeout_per_tool", self.timeout_per_tool)
 
 
@@ -68,7 +69,7 @@ class ChatOptions:
     def __post_init__(self) -> None:
         if self.transport is not None and self.transport not in TRANSPORTS:
             raise ConfigurationError(
-                f"transport must be one of {', '.join(TRANSPORTS)}, not {self.transport!r}"
+                f"transport must be one of {', '.join(TRANSPORTS)}, not {shown(self.transport)}"
             )
         check_callable("approve", self.approve)
         check_flag("eager_tools", self.eager_tools)
@@ -120,8 +121,3 @@ class ChatOptions:
 def as_schema(given: Any) -> Schema | None:
     """The schema for a type; None and a ready schema are what they are."""
     return given if given is None or isinstance(given, Schema) else Schema(given)
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")

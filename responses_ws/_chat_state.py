@@ -12,6 +12,7 @@ from responses_ws._chat_options import TRANSPORTS, ChatOptions, ToolLimits, as_s
 from responses_ws._core.continuation import Ledger
 from responses_ws._core.fields import count, mapping, mappings, text
 from responses_ws._core.items import Item
+from responses_ws._shown import shown
 from responses_ws._toolbox import AnyTool, Toolbox
 from responses_ws.errors import ConfigurationError
 from responses_ws.messages import Usage
@@ -110,7 +111,7 @@ def _check_version(data: Mapping[str, Any]) -> None:
         raise ConfigurationError("data is not what Chat.to_dict() gave")
     if version > VERSION:
         raise ConfigurationError(
-            f"data has version {version}, and this release of responses_ws reads up to {VERSION}: "
+            f"data has version {shown(version)}, and this release of responses_ws reads up to {VERSION}: "
             "it was written by a newer one"
         )
 

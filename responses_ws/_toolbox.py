@@ -76,7 +76,7 @@ class Toolbox:
 
     def _tool(self, definition: Mapping[str, Any]) -> Tool | Mapping[str, Any]:
         """The function that a definition is of, or the definition itself."""
-        tool = self.functions.get(str(definition.get("name")))
+        tool = self.functions.get(text(definition.get("name")) or "")
         return tool if tool is not None and tool.definition is definition else definition
 
 
@@ -98,7 +98,7 @@ def _stored(definition: Mapping[str, Any], *, is_function: bool) -> dict[str, An
 
 
 def _restored(entry: Mapping[str, Any], left: Mapping[str, deque[AnyTool]]) -> AnyTool:
-    given = left.get(str(entry.get("label")))
+    given = left.get(text(entry.get("label")) or "")
     if given:
         return given.popleft()
     if "definition" in entry:
@@ -115,7 +115,7 @@ def _restored(entry: Mapping[str, Any], left: Mapping[str, deque[AnyTool]]) -> A
 def _label(definition: Mapping[str, Any]) -> str:
     """What tells a tool from others: its type, with its name where it has one."""
     name = text(definition.get("server_label")) or text(definition.get("name"))
-    return f"{definition.get('type')} {name or ''}".rstrip()
+    return f"{text(definition.get('type')) or ''} {name or ''}".strip()
 
 
 def _is_confidential(value: object) -> bool:

@@ -48,8 +48,9 @@ from responses_ws._batch_progress import show_progress
 from responses_ws._batch_results import Result
 from responses_ws._batch_run import Run
 from responses_ws._batch_worker import workers
-from responses_ws._core.options import check_callable, check_method
+from responses_ws._core.options import check_callable, check_count, check_method
 from responses_ws._paths import check_path
+from responses_ws._shown import shown
 from responses_ws.errors import ConfigurationError
 from responses_ws.pool import ConnectionPool
 
@@ -188,10 +189,9 @@ def _report(path: Path, inputs: Sequence[Input], file: ResultsFile, asked: int) 
 
 
 def _check(pool: Any, concurrency: object, executor: object, rerun: object) -> None:
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ConfigurationError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+    check_count("concurrency", concurrency, least=1)
     if rerun not in ("unpaid", "all"):
-        raise ConfigurationError(f"rerun must be 'unpaid' or 'all', not {rerun!r}")
+        raise ConfigurationError(f"rerun must be 'unpaid' or 'all', not {shown(rerun)}")
     check_method("executor", executor, "submit")
     if not isinstance(pool, ConnectionPool):
         check_callable("pool", pool)

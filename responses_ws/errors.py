@@ -41,6 +41,8 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from responses_ws._shown import shorten
+
 if TYPE_CHECKING:
     from responses_ws.messages import Message
 
@@ -76,9 +78,6 @@ __all__ = [
     "ToolError",
     "ToolRoundsExceeded",
 ]
-
-MAX_TEXT = 500
-"""Characters of a server's message that ``str()`` shows; some gateways send whole documents."""
 
 
 class Delivery(enum.Enum):
@@ -156,13 +155,6 @@ def bare(error: ResponsesWSError) -> ResponsesWSError:
     fresh = with_context(error)
     fresh.__cause__ = None
     return fresh
-
-
-def shorten(text: str) -> str:
-    """Cut a text to what an error may show, saying how much is missing."""
-    if len(text) <= MAX_TEXT:
-        return text
-    return f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"
 
 
 class ConfigurationError(ResponsesWSError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from responses_ws._shown import shown
 from responses_ws.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class Limits:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
                 raise ConfigurationError(
-                    f"{option.name} must be a positive number of bytes or None, not {value!r}"
+                    f"{option.name} must be a positive number of bytes or None, not {shown(value)}"
                 )
 
 
@@ -215,7 +216,7 @@ def check_seconds(name: str, value: float | None, *, unlimited: bool = True) -> 
     or_none = " or None" if unlimited else ""
     number: object = value  # whatever the annotation says
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not number > 0:
-        raise ConfigurationError(f"{name} must be a positive number of seconds{or_none}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a positive number of seconds{or_none}, not {shown(value)}")
     if number > MOST_SECONDS:
         raise ConfigurationError(f"{name} must be at most {MOST_SECONDS} seconds{or_none}")
     return value

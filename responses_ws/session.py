@@ -19,6 +19,7 @@ from responses_ws._http_route import HttpRoute
 from responses_ws._line import Sockets
 from responses_ws._recovery import Recovery, Routes, TransportName, Turn
 from responses_ws._settings import Settings, given_credentials
+from responses_ws._shown import shown
 from responses_ws._transport.base import Connector
 from responses_ws._transport.deadline import Deadline
 from responses_ws._usage import Accounts, OnUsage, Ticket
@@ -344,4 +345,4 @@ class Session:
 
 def _check_transport(transport: object) -> None:
     if transport not in TRANSPORTS:
-        raise ConfigurationError(f"transport must be one of {', '.join(TRANSPORTS)}, not {transport!r}")
+        raise ConfigurationError(f"transport must be one of {', '.join(TRANSPORTS)}, not {shown(transport)}")

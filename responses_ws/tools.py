@@ -43,7 +43,7 @@ from responses_ws._core.content import output_content
 from responses_ws._core.fields import printable
 from responses_ws._core.options import check_type, copied
 from responses_ws._core.schema import check_name, document, read
-from responses_ws._core.shape import Misfit, Shape, told
+from responses_ws._core.shape import Misfit, Shape
 from responses_ws._core.shapes import ANYTHING
 from responses_ws._core.signature import Signature
 from responses_ws._core.tool_results import (
@@ -66,6 +66,7 @@ from responses_ws._core.tool_results import (
     web_search_results,
 )
 from responses_ws._core.written import plain, to_json
+from responses_ws._shown import shown, told
 from responses_ws.errors import ConfigurationError, ResponsesWSError, ToolError
 from responses_ws.messages import check_seconds
 
@@ -135,7 +136,7 @@ class Tool:
         timeout: float | None = None,
     ) -> None:
         if on_error not in ("report", "raise"):
-            raise ConfigurationError(f"on_error must be 'report' or 'raise', not {on_error!r}")
+            raise ConfigurationError(f"on_error must be 'report' or 'raise', not {shown(on_error)}")
         self.function = function
         self.definition = definition
         self.name: str = check_name(definition["name"], LONGEST_NAME)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 
 LEVELS = {
     f"{PACKAGE}._version": 0,
+    f"{PACKAGE}._shown": 0,
     f"{PACKAGE}.errors": 0,
     f"{PACKAGE}.messages": 0,
     f"{PACKAGE}._core": 1,

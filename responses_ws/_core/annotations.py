@@ -33,6 +33,7 @@ from responses_ws._core.shapes import (
     Union,
 )
 from responses_ws._core.written import enum_values, written
+from responses_ws._shown import shown
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["Shapes", "type_name"]
@@ -292,5 +293,5 @@ def _shown(annotation: Any) -> str:
     """What typing has as it is written; of any other object only its type, for it may hold a secret."""
     cls = type(annotation)
     if cls.__module__ in ("builtins", "dataclasses", "types", "typing", "typing_extensions"):
-        return repr(annotation)
+        return shown(annotation)
     return f"an object of type {cls.__qualname__}"

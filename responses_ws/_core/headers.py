@@ -12,6 +12,7 @@ from typing import overload
 
 from responses_ws._core.parser import Payload
 from responses_ws._core.secret import MASK, Secret
+from responses_ws._shown import shown
 from responses_ws.errors import ConfigurationError
 
 __all__ = [
@@ -184,7 +185,7 @@ def _secret(value: str | Secret) -> Secret:
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not TOKEN.fullmatch(name):
-        raise ConfigurationError(f"headers: {name!r} is no header name (RFC 9110, 5.6.2)")
+        raise ConfigurationError(f"headers: {shown(name)} is no header name (RFC 9110, 5.6.2)")
     refused = HANDSHAKE if name.lower().startswith(HANDSHAKE_PREFIX) else REFUSED.get(name.lower())
     if refused:
         raise ConfigurationError(f"headers: {name!r} cannot be set: {refused}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Place, raised, told
+from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Place, raised
 from responses_ws._core.strict import renamed, strict_schema
+from responses_ws._shown import told
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["Model", "is_model"]

@@ -7,6 +7,7 @@ import inspect
 from typing import TypeVar
 
 from responses_ws._core import json_text
+from responses_ws._shown import shown, told
 from responses_ws.errors import ConfigurationError
 
 __all__ = ["check_callable", "check_count", "check_flag", "check_method", "check_type", "copied"]
@@ -23,13 +24,13 @@ def check_type(name: str, value: object, wanted: type) -> None:
 def check_count(name: str, value: object, *, least: int) -> None:
     """Refuse what is no whole number, or too small a one."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {shown(value)}")
 
 
 def check_flag(name: str, value: object) -> None:
     """Refuse what is neither True nor False: a text from the environment is true whatever it says."""
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} must be True or False, not {value!r}")
+        raise ConfigurationError(f"{name} must be True or False, not {shown(value)}")
 
 
 def check_callable(name: str, value: object) -> None:
@@ -56,5 +57,5 @@ def copied(name: str, value: T) -> T:
     try:
         return copy.deepcopy(value)
     except Exception as error:
-        why = json_text.reason(value) or f"it cannot be copied ({type(error).__name__}: {error})"
+        why = json_text.reason(value) or f"it cannot be copied ({told(error)})"
     raise ConfigurationError(f"{name} cannot be sent: {why}")

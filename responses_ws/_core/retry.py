@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from responses_ws._core.fields import mapping, text
 from responses_ws._core.options import check_count
+from responses_ws._shown import shown
 from responses_ws.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -89,7 +90,7 @@ class Retry:
         check_count("max_retries", self.max_retries, least=0)
         check_seconds("max_seconds", self.max_seconds)
         if self.replay not in ("never", "unknown"):
-            raise ConfigurationError(f"replay must be 'never' or 'unknown', not {self.replay!r}")
+            raise ConfigurationError(f"replay must be 'never' or 'unknown', not {shown(self.replay)}")
 
 
 class Next(enum.Enum):

@@ -12,6 +12,7 @@ from responses_ws._core.parser import parse_exactly
 from responses_ws._core.shape import REFERENCE, Definitions, JSONSchema, Misfit, Place, Shape
 from responses_ws._core.shapes import ANYTHING, Field, Record
 from responses_ws._core.strict import references
+from responses_ws._shown import shown
 from responses_ws.errors import ConfigurationError, ProtocolError, SchemaError
 
 __all__ = ["Schema", "check_name", "document", "read"]
@@ -107,6 +108,6 @@ def check_name(name: object, longest: int) -> str:
     """Refuse what the service does not take for a name."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name) or len(name) > longest:
         raise ConfigurationError(
-            f"name must be 1 to {longest} letters, digits, underscores and dashes, not {name!r}"
+            f"name must be 1 to {longest} letters, digits, underscores and dashes, not {shown(name)}"
         )
     return name

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from responses_ws._core.fields import printable
-from responses_ws.errors import shorten
+from responses_ws._shown import shorten, told
 
 __all__ = [
     "NAMES",
@@ -24,7 +24,6 @@ __all__ = [
     "describe",
     "mismatch",
     "raised",
-    "told",
     "word",
 ]
 
@@ -120,14 +119,6 @@ def raised(error: Exception, path: str) -> Misfit:
         return Misfit(path, told(error))
     fault = error.errors()[0]  # type: ignore[attr-defined]  # the text of the error shows the value
     return Misfit(functools.reduce(at, fault["loc"], path), fault["msg"])
-
-
-def told(error: BaseException) -> str:
-    """What an exception says, after its class; only its class where it cannot say anything."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # whatever its own __str__ raises
-        return type(error).__name__
 
 
 # -- definitions

@@ -22,7 +22,7 @@ from responses_ws._core.shape import (
     mismatch,
     raised,
 )
-from responses_ws.errors import shorten
+from responses_ws._shown import shorten
 
 __all__ = [
     "ANYTHING",

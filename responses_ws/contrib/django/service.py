@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
+from responses_ws._shown import shown
 from responses_ws.contrib._service import Service
 from responses_ws.contrib.django.store import DjangoStore
 from responses_ws.contrib.sse import CONTENT_TYPE, HEADERS, event_stream
@@ -37,7 +38,7 @@ def read_settings() -> Service:
         raise ConfigurationError(f"{SETTING} must be a dict, not {type(given()).__name__}")
     for name in given():
         if not (isinstance(name, str) and name.isupper()):
-            raise ConfigurationError(f"{SETTING} has {name!r}: its names are in capitals")
+            raise ConfigurationError(f"{SETTING} has {shown(name)}: its names are in capitals")
     return Service(lambda: {name.lower(): value for name, value in given().items()}, f"{SETTING}: ")
 
 
