@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from responses_ws._core.docstring import read_docstring
@@ -57,10 +57,12 @@ COLLECTIONS: dict[Any, Callable[[list[Any]], Any]] = {
     collections.abc.Sequence: list,
     collections.abc.Set: set,
 }
-DICTIONARIES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+DICTIONARIES = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+CONTAINERS = (dict, frozenset, list, set, tuple)
 QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 QUALIFIED = {"Required": True, "NotRequired": False}
 LITERALS = (str, int, bool, type(None))
+WRITTEN_BY = ("builtins", "dataclasses", "types", "typing", "typing_extensions")
 
 
 def type_name(annotation: Any) -> str:
@@ -88,18 +90,18 @@ class Shapes:
         origin = typing.get_origin(annotation)
         if origin is not None:
             return self._parametrized(origin, typing.get_args(annotation), annotation, where)
-        if not isinstance(annotation, Hashable):
+        if not _is_hashable(annotation):
             raise _unknown(annotation, where)
         if annotation in SCALARS:
             return SCALARS[annotation]
         return self._plain(annotation, where)
 
     def _plain(self, annotation: Any, where: str) -> Shape:
-        if annotation in (Any, object):
+        if annotation is Any or annotation is object:
             return self._anything(where)
         if annotation is tuple or annotation in COLLECTIONS or annotation in DICTIONARIES:
             return self._parametrized(annotation, (), annotation, where)
-        if hasattr(annotation, "__supertype__"):
+        if isinstance(annotation, typing.NewType):
             return self.of(annotation.__supertype__, where)
         if type(annotation).__name__ == "TypeAliasType":
             return self._once(annotation, lambda: self.of(_meaning(annotation, where), where))
@@ -140,6 +142,8 @@ class Shapes:
             return Union(tuple(self.of(argument, where) for argument in arguments))
         if origin is tuple:
             return self._tuple(arguments, annotation, where)
+        if len(arguments) not in (0, 2 if origin in DICTIONARIES else 1):  # Python takes any number for list
+            raise _unknown(annotation, where)
         if origin in COLLECTIONS:
             return Array(self.of(arguments[0] if arguments else Any, where), COLLECTIONS[origin])
         if origin in DICTIONARIES:
@@ -230,6 +234,15 @@ def _field(name: str, shape: Shape, optional: bool, description: str) -> Field:
     return Field(name, shape, optional, description)
 
 
+def _is_hashable(annotation: Any) -> bool:
+    """All the way down, which its class does not tell: a tuple may hold anything."""
+    try:
+        hash(annotation)
+    except Exception:
+        return False
+    return True
+
+
 def _hints(owner: Any) -> dict[str, Any]:
     """Of a class or a function."""
     name = owner.__name__
@@ -285,13 +298,17 @@ def _description(metadata: Any) -> str:
 
 
 def _unknown(annotation: Any, where: str) -> ConfigurationError:
-    name = getattr(annotation, "__qualname__", None) or _shown(annotation)
-    return ConfigurationError(f"{where}: {name} has no JSON schema")
+    return ConfigurationError(f"{where}: {_shown(annotation)} has no JSON schema")
 
 
 def _shown(annotation: Any) -> str:
-    """What typing has as it is written; of any other object only its type, for it may hold a secret."""
+    """What has a name by that, and what typing has as it is written; of any other object only its type.
+
+    For it may hold a secret, and may raise whatever it is asked.
+    """
     cls = type(annotation)
-    if cls.__module__ in ("builtins", "dataclasses", "types", "typing", "typing_extensions"):
-        return shown(annotation)
+    if isinstance(annotation, type) or inspect.isroutine(annotation):
+        return annotation.__qualname__
+    if cls.__module__ in WRITTEN_BY and cls not in CONTAINERS:
+        return getattr(annotation, "__qualname__", None) or shown(annotation)
     return f"an object of type {cls.__qualname__}"

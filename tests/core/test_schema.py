@@ -437,6 +437,25 @@ class Secretive:
         return SENTINEL
 
 
+class Column:
+    """As those of databases are: what a comparison gives has no truth value."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        raise TypeError(SENTINEL)
+
+    def __repr__(self) -> str:
+        return "Column"
+
+
+class Proxy:
+    """As what web frameworks have for the request, outside of one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(SENTINEL)
+
+
 @dataclass
 class Unresolved:
     x: Missing  # type: ignore[name-defined]  # noqa: F821
@@ -468,6 +487,14 @@ Bare = collections.namedtuple("Bare", "a b")
         (typing.Callable[[], int], {}, "has no JSON schema"),
         (T, {}, "type: ~T has no JSON schema"),
         ([int], {}, "has no JSON schema"),
+        (({},), {}, "type: an object of type tuple has no JSON schema"),
+        ([Secretive()], {}, "type: an object of type list has no JSON schema"),
+        ((Secretive(), []), {}, "type: an object of type tuple has no JSON schema"),
+        (typing.NewType("Odd", ({},)), {}, "type: an object of type tuple has no JSON schema"),
+        (list[int, str], {}, "type: list has no JSON schema"),
+        (dict[str], {"strict": False}, "type: dict has no JSON schema"),
+        (dict[({},), int], {"strict": False}, "type: an object of type tuple has no JSON schema"),
+        (Column(), {}, "type: an object of type Column has no JSON schema"),
         (5, {}, "5 has no JSON schema"),
         (enum.Enum("Empty", ""), {}, "type: Empty has no JSON schema"),
         (Literal[b"x"], {}, "type: JSON has no literal bytes"),
@@ -491,6 +518,12 @@ def test_what_has_no_schema(annotation: Any, options: dict[str, Any], message: s
         Schema(annotation, **options)
     assert message in str(caught.value)
     assert SENTINEL not in str(caught.value)
+
+
+def test_an_object_that_answers_no_question_has_no_schema() -> None:
+    """Nothing is asked of what is no type."""
+    with pytest.raises(ConfigurationError, match=r"^type: an object of type Proxy has no JSON schema$"):
+        Schema(Proxy())
 
 
 # -- what the model wrote
