@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import functools
 import inspect
 import re
 import types
@@ -215,7 +216,7 @@ class Shapes:
             descriptions,
             f"{cls.__name__}.{{}}",
         )
-        return Record(lambda values: cls(**values), tuple(fields), self.strict, description)
+        return Record(functools.partial(_made, cls), tuple(fields), self.strict, description)
 
     def _typed_dict(self, cls: Any) -> Record:
         description, descriptions = read_docstring(_own_docstring(cls))
@@ -225,6 +226,11 @@ class Shapes:
             shape = self.of(inner, f"{cls.__name__}.{name}")
             fields.append(_field(name, shape, not required, descriptions.get(name, "")))
         return Record(dict, tuple(fields), self.strict, description)
+
+
+def _made(cls: Any, values: dict[str, Any]) -> Any:
+    """No lambda, so that a schema can be pickled."""
+    return cls(**values)
 
 
 def _field(name: str, shape: Shape, optional: bool, description: str) -> Field:

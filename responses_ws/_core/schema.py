@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +23,8 @@ WRAPPED = "value"
 
 
 class Schema:
-    """What the answer must be. Immutable; safe to share between threads.
+    """What the answer must be. Immutable; safe to share between threads. A copy is as good, and so is what
+    was pickled where the type can be.
 
     :param type: a dataclass, TypedDict, NamedTuple, pydantic model, enum, Literal, list, union of these and
         the like; or a JSON schema, which is sent as it is.
@@ -70,7 +72,7 @@ def _root(shape: Shape, strict: bool) -> tuple[Shape, JSONSchema]:
     schema = document(shape)
     if schema.get("type") == "object":
         return shape, schema
-    wrapped = Record(lambda values: values[WRAPPED], (Field(WRAPPED, shape),), strict)
+    wrapped = Record(operator.itemgetter(WRAPPED), (Field(WRAPPED, shape),), strict)
     return wrapped, document(wrapped)
 
 

@@ -21,6 +21,17 @@ JSON_SCALARS = (str, int, float, bool)
 FRACTION = re.compile(r"(?<=:\d\d)\.(\d+)")
 
 
+# Functions with names: a schema may be pickled.
+
+
+def _of_text(cls: Any, text: str) -> Any:
+    return cls(text)
+
+
+def _day(cls: Any, text: str) -> Any:
+    return cls.fromisoformat(text)
+
+
 def _moment(cls: Any, text: str) -> Any:
     """RFC 3339, which Python 3.10 reads only with six digits of a second and without "Z"."""
     text = FRACTION.sub(lambda match: f".{match[1]:0<6.6}", text)
@@ -36,12 +47,12 @@ def _decimal(cls: Any, text: str) -> Any:
 
 WRITTEN: dict[str, tuple[str | None, Callable[[Any, str], Any]]] = {
     "datetime.datetime": ("date-time", _moment),
-    "datetime.date": ("date", lambda cls, text: cls.fromisoformat(text)),
+    "datetime.date": ("date", _day),
     "datetime.time": ("time", _moment),
     "decimal.Decimal": (None, _decimal),
-    "uuid.UUID": ("uuid", lambda cls, text: cls(text)),
-    "pathlib.Path": (None, lambda cls, text: cls(text)),
-    "pathlib.PurePath": (None, lambda cls, text: cls(text)),
+    "uuid.UUID": ("uuid", _of_text),
+    "pathlib.Path": (None, _of_text),
+    "pathlib.PurePath": (None, _of_text),
 }
 """By name, so that none of these modules is imported for a type that the caller does not use."""
 

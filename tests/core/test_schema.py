@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import collections
+import copy
 import datetime
 import decimal
 import enum
 import json
 import pathlib
+import pickle
 import subprocess
 import sys
 import typing
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypeVar, Union
 
@@ -623,6 +625,43 @@ def test_what_fits(annotation: Any, written: Any, value: Any) -> None:
     found = parsed(annotation, written)
     assert found == value
     assert type(found) is type(value)
+
+
+def pickled(schema: Schema) -> Schema:
+    return pickle.loads(pickle.dumps(schema))  # noqa: S301
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickled])
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (int, '{"value": 5}'),
+        (Point, '{"x": 1, "y": null}'),
+        (Pair, '{"left": "a", "right": 1}'),
+        (Tree, '{"name": "a", "branches": [{"name": "b", "branches": [], "parent": null}], "parent": null}'),
+        (Film, '{"title": "M", "year": null, "director": null}'),
+        (list[Color | Level], '{"value": ["red", 2]}'),
+        (set[datetime.date | uuid.UUID], '{"value": ["2024-02-03", "12345678123456781234567812345678"]}'),
+        (tuple[datetime.datetime, decimal.Decimal], '{"value": ["2024-02-03T04:05:06Z", "0.10"]}'),
+        (list[pathlib.Path], '{"value": ["a/b"]}'),
+        ({"type": "object"}, '{"a": 1}'),
+    ],
+    ids=str,
+)
+def test_a_copy_wants_and_reads_the_same(way: Callable[[Schema], Schema], annotation: Any, text: str) -> None:
+    """In a value that is copied, and in the processes of an executor."""
+    schema = Schema(annotation, description="of the test")
+    other = way(schema)
+    assert other.format == schema.format
+    assert other.parse(text) == schema.parse(text)
+    with pytest.raises(SchemaError):
+        other.parse("[]")
+
+
+def test_a_copy_of_a_models_schema_reads_the_same() -> None:
+    """The model goes by its name, as its values do."""
+    schema = pickled(Schema(Pet))
+    assert schema.parse('{"animal": {"kind": "dog"}}') == Pet(animal=Dog(kind="dog"))
 
 
 def test_what_fits_when_not_strict() -> None:
