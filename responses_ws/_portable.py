@@ -45,12 +45,16 @@ class Portable:
         Its ``usage`` begins at 0. A call that is being made here is not made there: the model is told that it
         may have had effects. Calls that wait for :meth:`run_tools` belong to both. A ``conversation`` of the
         service belongs to this one: what the two say there they would say to each other.
+
+        What a subclass keeps in attributes of its own is in both, the same objects; no constructor is called.
         """
         conversation = self._conversation
         ledger, answers = conversation.copied(self._options)
         other = Conversation(conversation.session.fork(), ledger, conversation.on_usage, answers=answers)
         options = self._options.with_params({"conversation": None})
-        return type(self).__new__(type(self))._put_in(options, other, owns_session=True)
+        fork = type(self).__new__(type(self))
+        vars(fork).update(vars(self))  # what a subclass keeps; all that is the chat's own is put in anew
+        return fork._put_in(options, other, owns_session=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The chat as plain values for JSON: history, options, tools by name, usage. No key and no address.
@@ -78,7 +82,8 @@ class Portable:
     ) -> Self:
         """The chat that :meth:`to_dict` gave, in any process: it goes on where that one was.
 
-        When the service no longer has its last response, the whole history is sent.
+        When the service no longer has its last response, the whole history is sent. The constructor of a
+        subclass is not called: what it keeps of its own has to be set again.
 
         :param tools: the functions of the chat; more than it had are offered too.
         :param schema: that of the chat, if it had one.
@@ -129,6 +134,8 @@ class Portable:
         cls, store: Store, key: str, *, tools: Iterable[AnyTool] = (), schema: Any = None, **options: Any
     ) -> Self:
         """The chat that was saved, in any process: it goes on where that one was.
+
+        Of a subclass too; see :meth:`from_dict`.
 
         :param tools: the functions of the chat; more than it had are offered too.
         :param schema: that of the chat, if it had one.

@@ -273,8 +273,12 @@ class Session:
         self._accounts.flush(closing=True)
 
     def fork(self) -> Session:
-        """A session with the same options and a connection of its own, for another thread."""
+        """A session with the same options and a connection of its own, for another thread.
+
+        What a subclass keeps in attributes of its own is in both, the same objects; no constructor is called.
+        """
         other = object.__new__(type(self))
+        vars(other).update(vars(self))  # what a subclass keeps; all that is the session's own is set up anew
         other._set_up(self._settings, self._line.fork(), self._transport, self._retry, self._on_usage)
         return other
 

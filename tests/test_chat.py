@@ -1562,6 +1562,37 @@ def test_a_fork_is_not_in_the_conversation_of_the_service(server):
     assert asked == [("conv_1", 1), (None, 3), (None, 1), ("conv_1", 1)]
 
 
+class Guided(Chat):
+    """A chat of an application, with a constructor of its own."""
+
+    def __init__(self, guide: str, **options: Any) -> None:
+        super().__init__("m", **options)
+        self.guide = guide
+
+
+def test_a_fork_has_what_a_subclass_keeps(server):
+    """Without its constructor; and what is the chat's own is the fork's own."""
+    with Guided("Ada", api_key=KEY, api_base=server.url) as talk:
+        talk.ask("one")
+        with talk.fork() as other:
+            assert type(other) is Guided
+            assert other.guide == "Ada"
+            other.guide = "Grace"
+            assert talk.guide == "Ada"
+            assert talk.ask("two").content == "You said: two. Before that: one."
+            assert other.ask("three").content == "You said: three. Before that: one."
+
+
+def test_a_chat_of_a_subclass_comes_back_without_its_constructor(server):
+    """What the constructor sets is the caller's to set again."""
+    with Guided("Ada", api_key=KEY, api_base=server.url) as talk:
+        talk.ask("one")
+        with Guided.from_dict(talk.to_dict(), api_key=KEY, api_base=server.url) as other:
+            assert type(other) is Guided
+            assert not hasattr(other, "guide")
+            assert other.ask("two").content == "You said: two. Before that: one."
+
+
 def test_a_fork_has_the_outputs_that_wait(server):
     """So that both can go on after the tools."""
     made = []

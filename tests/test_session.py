@@ -9,12 +9,12 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from sessions import MODEL, Costs, ask, inputs, rejection, session, spoken, user
-from shell import SECONDS, Task, answer, completed, created, delivered, delta, join_readers, stack, until
+from shell import KEY, SECONDS, Task, answer, completed, created, delivered, delta, join_readers, stack, until
 from test_interrupt import caller_is_in, interrupted
 
 from responses_ws import (
@@ -45,6 +45,7 @@ from responses_ws._core.retry import Retry
 from responses_ws._http_call import HttpCall
 from responses_ws._source import Batch
 from responses_ws.session import Session
+from responses_ws.stream import ResponseStream
 from responses_ws.testing import (
     Model,
     ScriptedServer,
@@ -621,6 +622,29 @@ def test_a_fork_has_a_connection_of_its_own() -> None:
             one.call({**MODEL, "input": "hi"})
         assert len(server.connections) == 2
         assert (other.transport, other.retry) == (mine.transport, mine.retry)
+
+
+class Counted(Session):
+    """A session of an application, with a constructor of its own."""
+
+    def __init__(self, counts: list[str], **options: Any) -> None:
+        super().__init__(KEY, **options)
+        self.counts = counts
+
+    def stream(self, payload: Mapping[str, Any]) -> ResponseStream:
+        self.counts.append(payload["input"])
+        return super().stream(payload)
+
+
+def test_a_fork_has_what_a_subclass_keeps() -> None:
+    """The same objects, without its constructor; a fork of a closed session is open."""
+    with ScriptedServer(model=Model()) as server:
+        mine = Counted([], api_base=server.url)
+        mine.call({**MODEL, "input": "one"})
+        mine.close()
+        with mine.fork() as other:
+            other.call({**MODEL, "input": "two"})
+        assert mine.counts == ["one", "two"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
