@@ -115,7 +115,7 @@ class ResponsesWSError(Exception):
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)  # a function may well make a ToolError of another error
         self.delivery = delivery
         self.partial = partial
         self.response_id = response_id

@@ -611,6 +611,18 @@ def test_a_tool_error_of_the_function_itself() -> None:
     assert tool(f).answer("") == "Error: no such city \ufffd"
 
 
+def test_a_tool_error_made_of_another_error() -> None:
+    """Has the text of that, as other exceptions have."""
+
+    def f() -> None:
+        raise ToolError(Unlucky("no such city"))  # type: ignore[arg-type]
+
+    with pytest.raises(ToolError, match=r"^no such city") as caught:
+        tool(f).run("")
+    assert caught.value.message == "no such city"
+    assert tool(f).answer("") == "Error: no such city"
+
+
 @pytest.mark.parametrize("on_error", ["report", "raise"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_is_no_exception_passes(on_error: Any, error: type[BaseException]) -> None:
