@@ -68,6 +68,13 @@ def test_a_version_that_cannot_be_written() -> None:
         restored(version=TOO_LONG)
 
 
+def test_a_parameter_that_cannot_be_written() -> None:
+    """The reason that is given is one that it can be."""
+    chat = Chat("m", api_key=KEY).with_params(seed=TOO_LONG)
+    with chat, pytest.raises(ConfigurationError, match=r"seed cannot be sent: .* thousands of digits"):
+        chat.ask("hello")
+
+
 @pytest.mark.parametrize("field", ["type", "name"])
 def test_a_tool_whose_name_cannot_be_written(field: str) -> None:
     """The service would not take it, so that it is refused with the request."""

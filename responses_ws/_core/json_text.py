@@ -40,7 +40,7 @@ def reason(value: object) -> str | None:
     except TypeError as error:
         return str(error)
     except ValueError:
-        return "it holds itself, or a number that JSON cannot express (NaN, Infinity)"
+        return "it holds itself, NaN, Infinity, or an integer of thousands of digits"
     return None
 
 
