@@ -5,6 +5,7 @@ An event is the object as the server sent it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -124,7 +125,8 @@ def _keep_memory(size: int) -> None:
     wanted = min(3 * size, MOST_KEPT_BYTES)
     if size >= LARGE_BYTES and wanted > _kept:
         _kept = wanted
-        bytes(wanted)
+        with contextlib.suppress(MemoryError):  # there may still be enough for the message
+            bytes(wanted)
 
 
 def _too_deep(value: Event) -> bool:

@@ -60,3 +60,25 @@ def test_only_a_larger_message_asks_for_more(monkeypatch: pytest.MonkeyPatch) ->
         kept.append(parser._kept)
     most = parser.MOST_KEPT_BYTES
     assert kept == [0, 300_000, 300_000, 900_000, most, most]
+
+
+SCARCE = """
+import resource
+from responses_ws._core import parser
+
+parser._loads = parser._scan_message
+SIZE = 8_000_000
+message = bytearray(b'{"text":"%b"}' % (b"x" * SIZE))
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2 * SIZE + 1_000_000,) * 2)
+print(len(parser.parse(message)["text"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has this limit and tells what is taken")
+def test_where_memory_is_scarce_a_message_is_read_that_has_room_itself() -> None:
+    """What would be kept for the next one does not fit: then nothing is kept."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", SCARCE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("8000000\n", "")
