@@ -562,12 +562,13 @@ def seconds(work: Callable[[], object]) -> float:
     [
         lambda count: [b"".join(fragments(*[b"x"] * count))],
         lambda count: fragments(*[b"x" * 1024] * count),
+        lambda count: slices(b"".join(fragments(*[b"x" * 1024] * count)), 512),
         lambda count: [frame(TEXT, b"{}") * count],
         lambda count: slices(frame(TEXT, b"x" * 1024 * count), 512),
         lambda count: one_by_one(frame(TEXT, b"x" * 8 * count)),
         lambda count: [b"\x01\x00" + frame(PING, b"x") * count],
     ],
-    ids=["tiny fragments", "fragments", "messages", "pieces", "bytes", "pings"],
+    ids=["tiny fragments", "fragments", "fragments in pieces", "messages", "pieces", "bytes", "pings"],
 )
 def test_the_time_grows_with_the_bytes(pieces: Callable[[int], list[bytes]]) -> None:
     """Ten times the frames take about ten times as long; what is quadratic takes a hundred times."""
