@@ -80,6 +80,11 @@ def until(done: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.001)
 
 
+def nobody_reads() -> bool:
+    """Every connection is over: its reader thread ends last."""
+    return not any("reader" in thread.name for thread in threading.enumerate())
+
+
 def dwell(entered: threading.Event) -> None:
     """What a user's code does between two chunks."""
     entered.set()
@@ -219,7 +224,7 @@ def test_while_the_server_does_not_answer(tls, script, function):
         server.connection(*then())
         ws = client(server)
         kept = interrupted(ws.connect, reader_is_in(function))
-        until(lambda: not any("reader" in thread.name for thread in threading.enumerate()))
+        until(nobody_reads)
         with ws:
             assert ask(ws, "after") == "after"
         assert kept
@@ -292,6 +297,7 @@ def test_while_sending(server):
 
         kept = interrupted(lambda: ask(ws, "x" * 20_000_000), stalled)
         assert not ws.in_flight
+        until(nobody_reads)
         assert ask(ws, "after") == "after"
     assert kept
     assert [request["input"] for request in server.requests] == ["after"]
@@ -310,6 +316,7 @@ def test_while_sending_on_a_connection_that_was_lost(server):
             ws._connection.end(link, ConnectionLost("told by the test"))
 
         kept = interrupted(lambda: ask(ws, "x" * 20_000_000), lost)
+        until(nobody_reads)
         assert ask(ws, "after") == "after"
     assert kept
 

@@ -152,6 +152,7 @@ class TestSignals:
             with pytest.raises(raised):
                 ask(ws, "x" * 20_000_000)
             pressing.result()
+            join_readers()
             assert ask(ws, "after") == "after"
         assert [request["input"] for request in server.requests] == ["after"]
 
