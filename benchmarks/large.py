@@ -25,16 +25,19 @@ CLIENTS = (OURS, OURS_ORJSON, "websocket-client", "websockets", OFFICIAL)
 
 def received(client: str, server: Server, turn: Turn, secure: bool) -> dict[str, float]:
     """Milliseconds from a short request to the final message of ``turn.size`` bytes of text, and CPU."""
-    seconds, cpu = [], time.process_time()
-    with opened(client, server, secure=secure) as exchange:
-        cpu = time.process_time()
-        for _ in range(REPEATS):
-            start = time.perf_counter()
-            text = exchange(turn.metadata, _ignore)
-            seconds.append(time.perf_counter() - start)
-            if len(text) != turn.size:
-                raise RuntimeError(f"{client} received {len(text)} bytes of {turn.size}")
-        cpu = time.process_time() - cpu
+    seconds: list[float] = []
+    cpu = 0.0
+    for _ in range(2):  # as with the bare sockets, the first connection finds its memory
+        seconds.clear()
+        with opened(client, server, secure=secure) as exchange:
+            cpu = time.process_time()
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                text = exchange(turn.metadata, _ignore)
+                seconds.append(time.perf_counter() - start)
+                if len(text) != turn.size:
+                    raise RuntimeError(f"{client} received {len(text)} bytes of {turn.size}")
+            cpu = time.process_time() - cpu
     return {"wall": statistics.median(seconds) * 1e3, "cpu": cpu / REPEATS * 1e3}
 
 
@@ -114,7 +117,8 @@ MEASURE = Measure(
     about="""
 One ``response.completed`` of 1 and 8 MiB, in one frame and in frames of 1 KiB, from the request to the final
 message; and a request of 8 MiB, from the call to the end of a short answer, JSON and masking included. The
-median of 5 on one connection is one figure. The bare socket drains the bytes without looking for frames; with
+median of 5 on one connection is one figure; of those that receive, clients and bare sockets alike, it is the
+second connection of the process. The bare socket drains the bytes without looking for frames; with
 ``json.loads`` (``orjson.loads``) it keeps them all in memory, and then the message is parsed once.
 """,
     columns={"wall": "wall, ms", "cpu": "CPU, ms"},
