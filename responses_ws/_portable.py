@@ -46,7 +46,8 @@ class Portable:
         may have had effects. Calls that wait for :meth:`run_tools` belong to both. A ``conversation`` of the
         service belongs to this one: what the two say there they would say to each other.
 
-        What a subclass keeps in attributes of its own is in both, the same objects; no constructor is called.
+        What a subclass keeps in attributes of its own (not in ``__slots__``) is in both, the same objects; no
+        constructor is called.
         """
         conversation = self._conversation
         ledger, answers = conversation.copied(self._options)

@@ -275,7 +275,8 @@ class Session:
     def fork(self) -> Session:
         """A session with the same options and a connection of its own, for another thread.
 
-        What a subclass keeps in attributes of its own is in both, the same objects; no constructor is called.
+        What a subclass keeps in attributes of its own (not in ``__slots__``) is in both, the same objects; no
+        constructor is called.
         """
         other = object.__new__(type(self))
         vars(other).update(vars(self))  # what a subclass keeps; all that is the session's own is set up anew
