@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from responses_ws._core.events import Event
 from responses_ws._core.states import Request, State
@@ -156,18 +157,12 @@ def batches(route: Callable[[Event], Request | None], events: list[Event], size:
     :param size: bytes of all events together.
     """
     found: dict[Call, Batch] = {}
-    owner: Call | None = None
-    batch: Batch
-    for event in events:
-        call: Any = route(event)
-        if call is None:
-            continue
-        if call is not owner:
-            owner, batch = call, found.get(call) or found.setdefault(call, Batch([], None, 0))
-        if call.state is DONE:
-            batch.terminal = event
-        else:
-            batch.events.append(event)
+    for owner, owned in itertools.groupby(events, route):
+        if owner is not None:
+            found.setdefault(cast("Call", owner), Batch([], None, 0)).events.extend(owned)
+    for call, batch in found.items():
+        if call.state is DONE:  # with an event that was its own, and nothing is after that
+            batch.terminal = batch.events.pop()
     share = size // max(1, len(events))
     for batch in found.values():
         batch.size = share * (len(batch.events) + (batch.terminal is not None))

@@ -71,8 +71,8 @@ class Routed(Linked):
         events: list[Event] = []
         failure: ResponsesWSError | None = None
         try:
-            for payload in payloads:
-                events.append(parse(payload))
+            # On an error the list keeps what came before it.
+            events.extend(map(parse, payloads))
         except ProtocolError as error:
             failure = error
         lanes = self.lanes

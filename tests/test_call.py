@@ -17,6 +17,8 @@ CASES: dict[str, tuple[list[tuple[str, Event]], dict[str, int]]] = {
         {"a": 2, "b": 2},
     ),
     "a stranger between": ([("a", delta("1")), ("", delta("2")), ("a", delta("3"))], {"a": 2}),
+    "strangers around": ([("", delta("1")), ("a", delta("2")), ("", delta("3"))], {"a": 1}),
+    "nobody's": ([("", delta("1"))], {}),
     "an end": ([("a", delta("1")), ("b", delta("2")), ("a", END), ("b", delta("3"))], {"a": 2, "b": 2}),
     "an end alone": ([("a", END)], {"a": 1}),
 }

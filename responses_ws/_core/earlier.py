@@ -57,7 +57,9 @@ class Earlier:
         self._remember_id(response_id(event))
         if not self._items:
             self._items.append({})
-        _note_item(self._items[-1], event_type(event), item_id(event))
+        item = item_id(event)
+        if item is not None:
+            _note_item(self._items[-1], event_type(event), item)
 
     def _remember_id(self, named: str | None) -> None:
         if named is None:
@@ -111,7 +113,8 @@ def claim(request: Request, kind: str, named: str | None, item: str | None) -> N
     if named is not None and len(request.ids) < MAX_NAMES:
         request.ids.add(named)
         request.response_id = named
-    _note_item(request.items, kind, item)
+    if item is not None:
+        _note_item(request.items, kind, item)
 
 
 def reason(error: ErrorEvent | None) -> str | None:
@@ -119,13 +122,13 @@ def reason(error: ErrorEvent | None) -> str | None:
     return None if error is None else error.code or error.type
 
 
-def _note_item(items: Items, kind: str, item: str | None) -> None:
-    if item is not None and len(items) < MAX_NAMES:
+def _note_item(items: Items, kind: str, item: str) -> None:
+    if len(items) < MAX_NAMES:
         items[item] = kind == ITEM_DONE or items.get(item, False)
 
 
 def item_id(event: Event) -> str | None:
     """The id of the item that the event names."""
-    if "item_id" not in event and "item" not in event:
-        return None
-    return text(event.get("item_id")) or text(mapping(event.get("item")).get("id"))
+    if "item_id" in event:
+        return text(event["item_id"]) or text(mapping(event.get("item")).get("id"))
+    return text(mapping(event["item"]).get("id")) if "item" in event else None

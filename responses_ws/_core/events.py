@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ONGOING",
     "OPENINGS",
+    "PROGRESS",
     "TERMINAL",
     "ErrorEvent",
     "Event",
@@ -96,6 +97,8 @@ OPENINGS = frozenset({"response.created", "response.queued"})
 """Event types that begin a response."""
 
 NEUTRAL = ("response.steer.", "response.inject.")
+PROGRESS = frozenset(kind for kind in ONGOING if not kind.startswith(NEUTRAL))
+"""Those of :data:`ONGOING` that belong to a response, as nearly all events do."""
 ENDED = frozenset({"completed", "failed", "incomplete", "cancelled"})
 STRICTNESS = {"error": 3, "failed": 2, "incomplete": 1}
 
@@ -127,7 +130,10 @@ def terminal_status(event: Event) -> str | None:
 
 def _status(event: Event, implied: str) -> str | None:
     response = mapping(event.get("response"))
-    given = text(response.get("status"))
+    given = response.get("status")
+    if given and given == implied and not response.get("error"):
+        return implied  # nearly always
+    given = text(given)
     if implied is _UNKNOWN:
         kind = event_type(event)
         if kind == "error":
@@ -153,7 +159,9 @@ def response_id(event: Event) -> str | None:
     """The id of the response that the event names; most events name none."""
     if "response" not in event and "response_id" not in event:
         return None
-    return text(mapping(event.get("response")).get("id")) or text(event.get("response_id"))
+    response = event.get("response")
+    named = response.get("id") if isinstance(response, dict) else None
+    return named if named and isinstance(named, str) else text(event.get("response_id"))
 
 
 # -- errors

@@ -203,17 +203,16 @@ class FrameParser:
         What :meth:`_cut` does with every frame, in half the steps.
         """
         end = len(data)
-        last = end - 4
+        last, limit = end - 4, self._limit
         while position <= last:
             head, length = HEAD(data, position)
-            if head == MEDIUM_TEXT:
-                start = position + 4
-            elif SHORT_TEXT <= head < MEDIUM_TEXT:
+            start = position + 4
+            if head != MEDIUM_TEXT:
+                if not SHORT_TEXT <= head < MEDIUM_TEXT:
+                    break
                 start, length = position + 2, head - SHORT_TEXT
-            else:
-                break
             stop = start + length
-            if stop > end or stop - position > self._limit:
+            if stop > end or stop - position > limit:
                 break
             messages.append(data[start:stop])
             position = stop

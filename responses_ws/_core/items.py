@@ -56,7 +56,8 @@ def read(items: Iterable[Item]) -> Said:
             elif kind == "reasoning_text":
                 thoughts.append(_text(part, "text"))
             annotations += mappings(part.get("annotations"))
-        reasoning += list(filter(None, thoughts)) or _summary(item)
+        if thoughts or "summary" in item:
+            reasoning += list(filter(None, thoughts)) or _summary(item)
         call = tool_call(item)
         if call is not None and not _known(call, calls):
             keys = itertools.chain((call.id, call.item_id), map(str, itertools.count(index)))

@@ -46,8 +46,8 @@ def admissible(lanes: Iterable[Lane], limit: int) -> list[Request]:
     """
     first = [lane.current for lane in lanes if lane.current is not None]
     waiting = [request for request in first if not request.admitted]
-    if not waiting:
-        return []
+    if not waiting or len(first) == 1:
+        return waiting
     room = limit - (len(first) - len(waiting))
     forked = {request.source for request in first if request.admitted}
     found: list[Request] = []

@@ -16,8 +16,8 @@ from typing import Any
 
 from responses_ws._core.earlier import Earlier, claim, item_id, reason
 from responses_ws._core.events import (
-    ONGOING,
     OPENINGS,
+    PROGRESS,
     ErrorEvent,
     Event,
     event_type,
@@ -241,7 +241,7 @@ class Lanes:
             return self._unowned(lane, event)
         try:
             # Most events are of an item that is known, and only a request that was sent knows any.
-            known = event.get("item_id") in request.items and event.get("type") in ONGOING
+            known = event.get("item_id") in request.items and event.get("type") in PROGRESS
         except TypeError:  # a list or an object for a name
             known = False
         if known and "response_id" not in event and "response" not in event:
@@ -261,13 +261,17 @@ class Lanes:
 
     def _attribute(self, lane: Lane, request: Request, event: Event) -> Request | None:
         kind = event_type(event)
-        status = terminal_status(event)
         named, item = response_id(event), item_id(event)
         if lane.earlier.owns(event, kind, named, item, request):
             self._stray(None, event)
             return None
+        if kind in PROGRESS:
+            claim(request, kind, named, item)
+            self._go_on(lane, request, event)
+            return request
         if kind.startswith(STEER_EVENTS):
             return self._note_steer(lane, request, event, kind)
+        status = terminal_status(event)
         if status == "error":
             return self._fail(lane, request, event)
         if kind == "response.done" and request.state is not STARTED and named is None:
@@ -275,19 +279,24 @@ class Lanes:
             self._stray(None, event)
             return None
         if starts_response(kind):
-            if request.steering is not None and kind in OPENINGS:
-                request.steering.begin()
             claim(request, kind, named, item)
-            if request.state is not STARTED:
-                request.move(STARTED)
-                self._learn(request, event)
-            lane.earlier.failure = None  # that of the lane's own, once it is known to be told apart
-            if request.source is not None and kind not in OPENINGS:
-                request.source = None
-                self._admit()
+            self._go_on(lane, request, event)
         if status is not None and (request.steering is None or request.steering.ends(status, event)):
             self._finish(lane, request)
         return request
+
+    def _go_on(self, lane: Lane, request: Request, event: Event) -> None:
+        """The event is of the request's response, which has begun with the first such one."""
+        if request.state is not STARTED:
+            request.move(STARTED)
+            self._learn(request, event)
+        lane.earlier.failure = None  # that of the lane's own, once it is known to be told apart
+        if event["type"] in OPENINGS:
+            if request.steering is not None:
+                request.steering.begin()
+        elif request.source is not None:
+            request.source = None
+            self._admit()
 
     def _note_steer(self, lane: Lane, request: Request, event: Event, kind: str) -> Request | None:
         if steered_response(event) not in (None, *request.ids):

@@ -23,6 +23,9 @@ another copy would cost as much as reading it."""
 MAX_DEPTH = 500
 """Levels of nesting. The parsers' own limits differ between versions and count the caller's stack."""
 
+SHALLOW_BYTES = 2 * MAX_DEPTH
+"""Every level takes two characters, so a message of this size cannot be too deep."""
+
 LARGE_BYTES = 64 * 1024
 MOST_KEPT_BYTES = 31 * 1024 * 1024
 """glibc takes no notice of blocks above 32 MiB (``DEFAULT_MMAP_THRESHOLD_MAX``)."""
@@ -72,9 +75,8 @@ def parse(payload: Payload) -> Event:
         value = _loads(payload)
     except (ValueError, RecursionError, StopIteration):
         value = None
-    # Every level takes two characters, so a short message cannot be too deep.
     if type(value) is dict and (
-        len(payload) <= 2 * MAX_DEPTH or _brackets(payload) <= MAX_DEPTH or not _too_deep(value)
+        len(payload) <= SHALLOW_BYTES or _brackets(payload) <= MAX_DEPTH or not _too_deep(value)
     ):
         return value
     return parse_exactly(payload)

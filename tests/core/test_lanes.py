@@ -25,6 +25,7 @@ from responses_ws._core.lane import Lane
 from responses_ws._core.lanes import Lanes
 from responses_ws._core.states import MOVES, Request, State
 from responses_ws.errors import ConcurrencyError, Delivery, StreamLimitReached
+from responses_ws.messages import Steer
 
 Event = dict[str, Any]
 REJECTED, STARTED, UNKNOWN, NOT_SENT = (
@@ -1785,6 +1786,18 @@ def test_any_events_are_routed_to_a_request_that_runs(events: list[Event]) -> No
         owner = lanes.route(found)
         assert owner is None or owner in running
         assert (owner is not None and owner.state is State.DONE) == (len(lanes.running()) < len(running))
+
+
+def test_what_is_said_of_a_steer_is_noted_whatever_else_it_names() -> None:
+    """An item that is known does not make it one more event of the answer."""
+    lanes, request, steer = Lanes(), Request(), Steer()
+    lanes.open(request)
+    request.move(State.SENDING)
+    for found in (created("r1"), added("m1")):
+        lanes.route(found)
+    lanes.steer(request, steer)
+    lanes.route(event("response.steer.accepted", item_id="m1", steer={"previous_response_id": "r1"}))
+    assert steer.state == "accepted"
 
 
 # -- a server, its clients, and chance
