@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TypeAlias, cast, overload
 
 from responses_ws._core.events import Event, parse_error, response_error, terminal_status
+from responses_ws._deferring import DeferringAccumulator
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue
 from responses_ws.errors import (
@@ -21,7 +22,7 @@ from responses_ws.errors import (
     with_context,
 )
 from responses_ws.messages import Chunk, Message, Steer, check_seconds
-from responses_ws.streaming import StreamAccumulator, build_chunk
+from responses_ws.streaming import build_chunk
 
 __all__ = ["ResponseStream"]
 
@@ -57,7 +58,7 @@ class ResponseStream:
         # A connection that is only reachable through this stream must live until the stream is over.
         self._owner: object = owner
         self._steer = steer
-        self._accumulator = StreamAccumulator()
+        self._accumulator = DeferringAccumulator()
         self._events: Iterator[Event] = iter(())
         self._terminal: Event | None = None
         self._message: Message | None = None
@@ -93,11 +94,12 @@ class ResponseStream:
         return self._chunks(check_seconds("heartbeat", heartbeat))
 
     def _chunks(self, heartbeat: float | None) -> Iterator[Chunk | None]:
-        source, add = self._source, self._accumulator.add
+        source, accumulator = self._source, self._accumulator
         silence = Deadline(heartbeat)
         try:
             self._check_not_left()
             while True:
+                add = accumulator.add if self._terminal is None else accumulator.defer
                 for event in self._events:
                     chunk = build_chunk(event)
                     add(chunk)
@@ -248,7 +250,7 @@ class ResponseStream:
         if error is not None and terminal_status(terminal) == "error":
             raise response_error(error, **self._context())
         chunk = build_chunk(terminal)
-        self._accumulator.add(chunk)
+        self._accumulator.conclude(chunk)
         if error is not None:
             raise response_error(error, **self._context())
         message = self._message_so_far()

@@ -209,6 +209,7 @@ def _reasoning_tokens(response: dict[str, Any]) -> int | None:
 
 _BUILDERS: dict[Any, Callable[[Event], Chunk]] = {
     **{kind: _bare_chunk for kind in ONGOING if not kind.startswith(BUILT_IN_EVENTS)},
+    **{kind: _bare_chunk for kind, status in TERMINAL.items() if status != "error"},
     "response.output_text.delta": _text_chunk,
     "response.refusal.delta": _refusal_chunk,
     "response.reasoning_text.delta": _reasoning_chunk,
@@ -246,6 +247,8 @@ class StreamAccumulator:
         self._status: str | None = None
         self._final: dict[str, Any] = {}
         self._counts: Chunk | Usage = NO_COUNTS
+        # Whether a character ever came in halves, so that the next chunk may have to show the other half.
+        self._halved = False
 
     def add(self, chunk: Chunk) -> None:
         """Take a chunk, before it is shown: a half character at its end is held back for the next one."""
@@ -261,6 +264,7 @@ class StreamAccumulator:
             part.pieces.append(delta)
         else:
             _show(chunk, kind, part.extend(delta))
+            self._halved = self._halved or bool(part.held)
 
     def to_message(self) -> Message:
         """The message so far; ``status`` is ``in_progress`` and ``raw`` None until the terminal event.

@@ -34,6 +34,7 @@ LEVELS = {
     f"{PACKAGE}._settings": 3,
     f"{PACKAGE}._stored_responses": 3,
     f"{PACKAGE}._source": 3,
+    f"{PACKAGE}._deferring": 3,
     f"{PACKAGE}._connection": 3,
     f"{PACKAGE}._link": 3,
     f"{PACKAGE}._reading": 3,

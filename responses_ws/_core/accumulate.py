@@ -16,7 +16,7 @@ from typing import Any, Literal
 from responses_ws._core.fields import REPLACEMENT, count, mapping, mappings, printable, text
 from responses_ws._core.parser import Event
 
-__all__ = ["DELTAS", "Kind", "Output", "Part"]
+__all__ = ["DELTAS", "Kind", "Output", "Part", "lacking"]
 
 # -- the kinds of text
 
@@ -199,8 +199,7 @@ class Item:
 
     def filled(self, sent: dict[str, Any]) -> dict[str, Any]:
         """What the service sent or, where that leaves empty what is known, a copy with that filled in."""
-        fields = FILLABLE_OF.get(text(sent.get("type")) or "", FILLABLE)
-        empty = [name for name in fields if _is_empty(sent.get(name))]
+        empty = lacking(sent)
         if not empty:
             return sent
         known = self.snapshot(ended=True)
@@ -230,6 +229,12 @@ class Item:
                 entry["annotations"] = list(part.annotations)
             texts.setdefault(kind.field, []).append(entry)
         return {**self.sent, **texts}
+
+
+def lacking(item: dict[str, Any]) -> list[str]:
+    """The fields of an item that say nothing, though one of its type may have them."""
+    fields = FILLABLE_OF.get(text(item.get("type")) or "", FILLABLE)
+    return [name for name in fields if _is_empty(item.get(name))]
 
 
 def _is_empty(field: object) -> bool:

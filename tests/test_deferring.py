@@ -1,0 +1,229 @@
+"""The accumulator that is told of the end beforehand, against the one that is not."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shell import KEY, Event, completed, created, delta, error_event
+from test_accumulator import STREAMS, item, text_item, with_output, without
+
+from responses_ws import Chunk, Message, ResponseCancelled, ResponseError, Timeouts, WebSocket
+from responses_ws._core.accumulate import Output
+from responses_ws._deferring import DeferringAccumulator
+from responses_ws.streaming import StreamAccumulator, build_chunk
+from responses_ws.testing import ScriptedConnector
+
+WHOLE = "msg_1"
+
+
+def at_once(events: list[Event]) -> tuple[list[Chunk], StreamAccumulator]:
+    accumulator = StreamAccumulator()
+    chunks = [build_chunk(event) for event in copy.deepcopy(events)]
+    for chunk in chunks:
+        accumulator.add(chunk)
+    return chunks, accumulator
+
+
+def deferred(events: list[Event], begun: int) -> tuple[list[Chunk], DeferringAccumulator]:
+    """So many events come before the read that brings the others, of which the last one ends the response."""
+    accumulator = DeferringAccumulator()
+    chunks = [build_chunk(event) for event in copy.deepcopy(events)]
+    for chunk in chunks[:begun]:
+        accumulator.add(chunk)
+    for chunk in chunks[begun:-1]:
+        accumulator.defer(chunk)
+    accumulator.conclude(chunks[-1])
+    return chunks, accumulator
+
+
+def check_same(events: list[Event], begun: int) -> None:
+    expected_chunks, expected = at_once(events)
+    chunks, accumulator = deferred(events, begun)
+    assert chunks == expected_chunks
+    assert accumulator.to_message() == expected.to_message()
+    assert accumulator.superseded == expected.superseded
+
+
+def whole(text: str = "one two") -> list[Event]:
+    """A short answer as the service sends it: its end says all."""
+    done = text_item(text, id=WHOLE)
+    end = completed("resp_1")
+    end["response"]["output"] = [done]
+    return [
+        created("resp_1"),
+        item("added", text_item("", id=WHOLE), output_index=0),
+        *(delta(piece) for piece in (text[:3], text[3:])),
+        item("done", done, output_index=0),
+        end,
+    ]
+
+
+# -- the same as the other
+
+
+@pytest.mark.parametrize("output", ["as it is", [], None, "missing"])
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_recorded_stream_is_the_same_wherever_it_was_cut(name: str, output: Any) -> None:
+    events = STREAMS[name]
+    if output != "as it is":
+        events = with_output(events, output)
+    if output == "missing":
+        del events[-1]["response"]["output"]
+    for begun in range(len(events)):
+        check_same(events, begun)
+
+
+@pytest.mark.parametrize("missing", ["id", "model", "usage", "status"])
+def test_what_the_end_leaves_out_is_of_the_events_before_it(missing: str) -> None:
+    events = whole()
+    events[-1]["response"].pop(missing, None)
+    for begun in range(len(events)):
+        check_same(events, begun)
+
+
+@pytest.mark.parametrize("field", ["content", "text"])
+def test_an_item_that_the_end_leaves_empty_is_filled_in(field: str) -> None:
+    events = whole()
+    emptied = copy.deepcopy(events[-1]["response"]["output"][0])
+    if field == "content":
+        emptied["content"] = []
+    else:
+        emptied["content"][0]["text"] = ""
+    events[-1]["response"]["output"] = [emptied]
+    for begun in range(len(events)):
+        check_same(events, begun)
+    assert deferred(events, 0)[1].to_message().content == "one two"
+
+
+HALVES = ["\ud83c", "\udf7b", "a", "\u00f8l", "\ud83c", "b", "\udf7b\ud83c", "\udf7b"]
+
+
+@pytest.mark.parametrize("kind", ["output_text", "refusal", "reasoning_text", "function_call_arguments"])
+def test_characters_in_halves_are_shown_alike(kind: str) -> None:
+    pieces = [{**delta(piece), "type": f"response.{kind}.delta"} for piece in HALVES]
+    for end in (whole()[-1], completed("resp_1")):
+        events = [created("resp_1"), *pieces, end]
+        for begun in range(len(events)):
+            check_same(events, begun)
+
+
+@pytest.mark.parametrize("second", [["two"], []])
+def test_a_response_that_was_followed_by_another_is_the_same(second: list[str]) -> None:
+    events = [*whole(), created("resp_2"), *(delta(piece, "msg_2") for piece in second), completed("resp_2")]
+    for begun in range(len(events)):
+        check_same(events, begun)
+    assert [message.response_id for message in deferred(events, 0)[1].superseded] == ["resp_1"]
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}, "response.created", ["x"]])
+@pytest.mark.parametrize("name", ["type", "delta", "item", "item_id", "response"])
+def test_events_of_any_shape_are_the_same(name: str, value: object) -> None:
+    events = whole()
+    for place in range(len(events) - 1):
+        bent = [*events[:place], {**events[place], name: value}, *events[place + 1 :]]
+        check_same(bent, 0)
+
+
+@given(st.data())
+def test_any_part_of_a_stream_in_any_order_is_the_same(data: Any) -> None:
+    *before, last = data.draw(st.sampled_from(list(STREAMS.values())))
+    kept = data.draw(st.lists(st.sampled_from(before), max_size=12))
+    begun = data.draw(st.integers(0, len(kept)))
+    end = data.draw(st.sampled_from([last, with_output([last], [])[0]]))
+    check_same([*kept, end], begun)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_part_is_known_at_every_moment(name: str) -> None:
+    """Whoever is interrupted between two of them gets all that came before."""
+    events = STREAMS[name]
+    for asked in itertools.product([False, True], repeat=3):
+        accumulator, other = DeferringAccumulator(), StreamAccumulator()
+        for event, asks in zip(events[:-1], itertools.cycle(asked)):
+            accumulator.defer(build_chunk(event))
+            other.add(build_chunk(event))
+            if asks:
+                assert accumulator.to_message() == other.to_message()
+        assert accumulator.to_message() == other.to_message()
+
+
+# -- what it is for
+
+
+def test_what_the_end_says_again_is_not_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = at_once(whole())[1].to_message()
+    seen: list[str] = []
+    monkeypatch.setattr(Output, "part", lambda _, __, event: seen.append(event["type"]))
+    monkeypatch.setattr(Output, "note", lambda _, kind, __: seen.append(kind))
+    assert deferred(whole(), 0)[1].to_message() == expected
+    assert seen == ["response.completed"]
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMS if name != "failed_stub"])
+def test_a_stream_of_deltas_is_not_kept(name: str) -> None:
+    """Only what comes in the same read as the end is, and that is there anyway."""
+    accumulator = DeferringAccumulator()
+    for event in without(STREAMS[name], {STREAMS[name][-1]["type"]}):
+        accumulator.add(build_chunk(event))
+    assert accumulator._deferred == []
+
+
+# -- in a response
+
+
+@pytest.fixture
+def connector() -> ScriptedConnector:
+    return ScriptedConnector()
+
+
+@pytest.fixture
+def ws(connector: ScriptedConnector) -> Any:
+    with WebSocket(KEY, client_class=connector, timeouts=Timeouts(close=0.01)) as ws:
+        yield ws
+
+
+def test_an_answer_in_one_read_is_the_answer(ws: WebSocket, connector: ScriptedConnector) -> None:
+    with ws.stream(model="m", input="?") as stream:
+        connector.transports[0].deliver(*whole())
+        assert [chunk.content for chunk in stream if chunk.content] == ["one", " two"]
+        assert stream.message.content == "one two"
+    assert stream.message.output == whole()[-1]["response"]["output"]
+
+
+@pytest.mark.parametrize("end", [error_event(), completed("resp_1", "failed", "response.failed")])
+def test_a_failure_in_the_same_read_carries_what_came_before_it(
+    ws: WebSocket, connector: ScriptedConnector, end: Event
+) -> None:
+    with ws.stream(model="m", input="?") as stream:
+        connector.transports[0].deliver(*whole()[:-1], end)
+        with pytest.raises(ResponseError) as caught:
+            _ = stream.message
+    assert isinstance(caught.value.partial, Message)
+    assert caught.value.partial.content == "one two"
+
+
+def test_a_response_that_is_left_between_two_of_them_carries_what_was_seen(
+    ws: WebSocket, connector: ScriptedConnector
+) -> None:
+    """Its end has come, and says more than its caller has seen."""
+    with ws.stream(model="m", input="?") as stream:
+        connector.transports[0].deliver(*whole())
+        chunks = iter(stream)
+        assert [next(chunks).content for _ in range(3)] == [None, None, "one"]
+        stream.close()
+        with pytest.raises(ResponseCancelled) as caught:
+            _ = stream.message
+    assert caught.value.partial is not None
+    assert caught.value.partial.content == "one"
+
+
+def test_the_next_answer_is_its_own(ws: WebSocket, connector: ScriptedConnector) -> None:
+    for text in ("one two", "three"):
+        with ws.stream(model="m", input="?") as stream:
+            connector.transports[0].deliver(*whole(text))
+            assert stream.message.content == text
