@@ -160,12 +160,11 @@ def batches(route: Callable[[Event], Request | None], events: list[Event], size:
     for owner, owned in itertools.groupby(events, route):
         if owner is not None:
             found.setdefault(cast("Call", owner), Batch([], None, 0)).events.extend(owned)
+    share = size // max(1, len(events))
     for call, batch in found.items():
+        batch.size = share * len(batch.events)
         if call.state is DONE:  # with an event that was its own, and nothing is after that
             batch.terminal = batch.events.pop()
-    share = size // max(1, len(events))
-    for batch in found.values():
-        batch.size = share * (len(batch.events) + (batch.terminal is not None))
     return found
 
 

@@ -25,9 +25,9 @@ class DeferringAccumulator(StreamAccumulator):
     def defer(self, chunk: Chunk) -> None:
         """Take a chunk whose terminal event is there: :meth:`conclude` follows, after the last such chunk."""
         if self._status is None and not self._halved and chunk.type in PROGRESS:
-            delta = chunk.raw.get("delta")
-            shown = delta is None or chunk.content is delta or (type(delta) is str and delta.isascii())
-            if shown and not chunk.built_in_tool_events:
+            delta = chunk.raw.get("delta")  # None, as the content is, for what is no piece of a text
+            whole = chunk.content is delta or (type(delta) is str and delta.isascii())
+            if whole and not chunk.built_in_tool_events:
                 self._deferred.append(chunk)
                 return
         self._catch_up()

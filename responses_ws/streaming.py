@@ -260,7 +260,7 @@ class StreamAccumulator:
         if type(delta) is not str:
             return
         part = self._output.part(kind, chunk.raw)
-        if not part.held and (delta.isascii() or chunk.content is delta):  # build_chunk found it whole
+        if not part.held and (chunk.content is delta or delta.isascii()):  # build_chunk found it whole
             part.pieces.append(delta)
         else:
             _show(chunk, kind, part.extend(delta))
