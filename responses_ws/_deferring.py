@@ -6,11 +6,14 @@ to be compared with that: which is all of a short answer, and of a long one the 
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Callable
+
 from responses_ws._core.accumulate import lacking
-from responses_ws._core.events import PROGRESS
-from responses_ws._core.fields import mapping, mappings
+from responses_ws._core.events import PROGRESS, Event, response_id
+from responses_ws._core.fields import mapping, mappings, text
 from responses_ws.messages import Chunk, Message
-from responses_ws.streaming import StreamAccumulator
+from responses_ws.streaming import StreamAccumulator, build_chunk
 
 __all__ = ["DeferringAccumulator"]
 
@@ -20,39 +23,47 @@ class DeferringAccumulator(StreamAccumulator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._deferred: list[Chunk] = []
+        self._deferred: collections.deque[Event] = collections.deque()
 
-    def defer(self, chunk: Chunk) -> None:
-        """Take a chunk whose terminal event is there: :meth:`conclude` follows, after the last such chunk."""
+    def before(self, terminal: Event) -> Callable[[Chunk], None]:
+        """What takes the chunks that came with a terminal event; :meth:`conclude` follows, with its own.
+
+        Known before the first of them, so that none is put together late, when an interrupt might lose what
+        its caller has seen.
+        """
+        return self._defer if _says_all(terminal) else self.add
+
+    def conclude(self, chunk: Chunk) -> None:
+        """Take the chunk of the terminal event."""
+        self.add(chunk)
+        self._deferred.clear()
+
+    def to_message(self) -> Message:
+        if self._status is None:  # else what was put aside is said again by the end
+            self._catch_up()
+        return super().to_message()
+
+    def _defer(self, chunk: Chunk) -> None:
         if self._status is None and not self._halved and chunk.type in PROGRESS:
             delta = chunk.raw.get("delta")  # None, as the content is, for what is no piece of a text
             whole = chunk.content is delta or (type(delta) is str and delta.isascii())
             if whole and not chunk.built_in_tool_events:
-                self._deferred.append(chunk)
+                # A copy, for the chunk is its caller's from here on, who may change it.
+                self._deferred.append(chunk.raw.copy())
                 return
         self._catch_up()
         self.add(chunk)
 
-    def conclude(self, chunk: Chunk) -> None:
-        """Take the chunk of the terminal event."""
-        if self._deferred and not _says_all(chunk):
-            self._catch_up()
-        self._deferred.clear()
-        self.add(chunk)
-
-    def to_message(self) -> Message:
-        self._catch_up()
-        return super().to_message()
-
     def _catch_up(self) -> None:
-        deferred, self._deferred = self._deferred, []
-        for chunk in deferred:
-            self.add(chunk)
+        """Take what was put aside: one after the other, so that an interrupt leaves the rest there."""
+        while self._deferred:
+            self.add(build_chunk(self._deferred.popleft()))
 
 
-def _says_all(chunk: Chunk) -> bool:
+def _says_all(terminal: Event) -> bool:
     """Whether a terminal event leaves nothing to be filled in from those before it."""
-    if chunk.response_id is None or chunk.model_id is None:
+    response = mapping(terminal.get("response"))
+    if response_id(terminal) is None or text(response.get("model")) is None:
         return False
-    output = mappings(mapping(chunk.raw.get("response")).get("output"))
+    output = mappings(response.get("output"))
     return bool(output) and not any(map(lacking, output))

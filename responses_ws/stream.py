@@ -99,7 +99,7 @@ class ResponseStream:
         try:
             self._check_not_left()
             while True:
-                add = accumulator.add if self._terminal is None else accumulator.defer
+                add = accumulator.add if self._terminal is None else accumulator.before(self._terminal)
                 for event in self._events:
                     chunk = build_chunk(event)
                     add(chunk)

@@ -314,10 +314,11 @@ class StreamAccumulator:
 
     def _end(self, chunk: Chunk) -> None:
         """The response has ended, if that is what the event says."""
-        self._status = terminal_status(chunk.raw)
-        if self._status is not None:
+        status = terminal_status(chunk.raw)
+        if status is not None:
             self._final = mapping(chunk.raw.get("response"))
             self._counts = chunk
+            self._status = status  # last: what has a status is whole, whoever is interrupted here
 
 
 def _show(chunk: Chunk, kind: Kind, piece: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shell import KEY, Event, completed, created, delta, error_event
 from test_accumulator import STREAMS, item, text_item, with_output, without
+from test_interrupt import AtStep
 
 from responses_ws import Chunk, Message, ResponseCancelled, ResponseError, Timeouts, WebSocket
 from responses_ws._core.accumulate import Output
@@ -35,8 +37,9 @@ def deferred(events: list[Event], begun: int) -> tuple[list[Chunk], DeferringAcc
     chunks = [build_chunk(event) for event in copy.deepcopy(events)]
     for chunk in chunks[:begun]:
         accumulator.add(chunk)
+    take = accumulator.before(chunks[-1].raw)
     for chunk in chunks[begun:-1]:
-        accumulator.defer(chunk)
+        take(chunk)
     accumulator.conclude(chunks[-1])
     return chunks, accumulator
 
@@ -144,12 +147,79 @@ def test_the_part_is_known_at_every_moment(name: str) -> None:
     events = STREAMS[name]
     for asked in itertools.product([False, True], repeat=3):
         accumulator, other = DeferringAccumulator(), StreamAccumulator()
+        take = accumulator.before(whole()[-1])
         for event, asks in zip(events[:-1], itertools.cycle(asked)):
-            accumulator.defer(build_chunk(event))
+            take(build_chunk(event))
             other.add(build_chunk(event))
             if asks:
                 assert accumulator.to_message() == other.to_message()
         assert accumulator.to_message() == other.to_message()
+
+
+@pytest.mark.parametrize("output", ["as it is", []])
+def test_an_interrupt_at_the_end_loses_nothing_that_was_seen(output: Any) -> None:
+    """Wherever it comes: what is put together at the end is no more than the end itself."""
+    events = whole() if output == "as it is" else with_output(whole(), output)
+    for step in itertools.count(1):
+        accumulator = DeferringAccumulator()
+        *chunks, last = map(build_chunk, copy.deepcopy(events))
+        take = accumulator.before(last.raw)
+        for chunk in chunks:
+            take(chunk)
+        at = AtStep(step)
+        with contextlib.suppress(KeyboardInterrupt), at.watching():
+            accumulator.conclude(last)
+        assert accumulator.to_message().content == "one two", at.place
+        if at.left > 0:
+            break
+
+
+def test_what_was_put_aside_does_not_come_after_the_end() -> None:
+    """Where an interrupt came just before it was let go of."""
+    events = whole()
+    events[-1]["response"]["id"] = "resp_2"  # as some gateways do
+    accumulator = DeferringAccumulator()
+    *chunks, last = map(build_chunk, events)
+    take = accumulator.before(last.raw)
+    for chunk in chunks:
+        take(chunk)
+    accumulator.add(last)
+    assert accumulator.to_message() == at_once(events)[1].to_message()
+    assert accumulator.superseded == []
+
+
+def test_an_interrupt_of_the_part_costs_one_piece_at_most() -> None:
+    for step in itertools.count(1):
+        accumulator = DeferringAccumulator()
+        *chunks, last = map(build_chunk, whole())
+        take = accumulator.before(last.raw)
+        for chunk in chunks[:-1]:
+            take(chunk)
+        at = AtStep(step)
+        with contextlib.suppress(KeyboardInterrupt), at.watching():
+            accumulator.to_message()
+        assert accumulator.to_message().content in ("one two", "one", " two"), at.place
+        if at.left > 0:
+            break
+
+
+@pytest.mark.parametrize("output", ["as it is", []])
+def test_a_chunk_is_its_callers_to_change(output: Any) -> None:
+    """As soon as he has it. Nor is a chunk changed that he has."""
+    events = whole("\u00f8l") if output == "as it is" else with_output(whole("\u00f8l"), output)
+    expected = at_once(events)[1].to_message()
+    for ended in (False, True):
+        accumulator = DeferringAccumulator()
+        *chunks, last = map(build_chunk, copy.deepcopy(events))
+        take = accumulator.before(last.raw)
+        for chunk in chunks:
+            take(chunk)
+            chunk.content = "mine"
+            chunk.raw.clear()
+        if ended:
+            accumulator.conclude(last)
+        assert accumulator.to_message().content == expected.content
+        assert {chunk.content for chunk in chunks} == {"mine"}
 
 
 # -- what it is for
@@ -170,7 +240,7 @@ def test_a_stream_of_deltas_is_not_kept(name: str) -> None:
     accumulator = DeferringAccumulator()
     for event in without(STREAMS[name], {STREAMS[name][-1]["type"]}):
         accumulator.add(build_chunk(event))
-    assert accumulator._deferred == []
+    assert not accumulator._deferred
 
 
 # -- in a response
