@@ -7,6 +7,7 @@ to be compared with that: which is all of a short answer, and of a long one the 
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Callable
 
 from responses_ws._core.accumulate import lacking
@@ -19,11 +20,16 @@ __all__ = ["DeferringAccumulator"]
 
 
 class DeferringAccumulator(StreamAccumulator):
-    """Gives the messages, and shows the chunks, that :class:`StreamAccumulator` does. Not thread-safe."""
+    """Gives the messages, and shows the chunks, that :class:`StreamAccumulator` does.
+
+    Not thread-safe, but for :meth:`to_message`: who cancels a response may ask for its part while another
+    thread, which has just been told, asks for it too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._deferred: collections.deque[Event] = collections.deque()
+        self._catching_up = threading.RLock()  # a signal handler may ask in the middle of it
 
     def before(self, terminal: Event) -> Callable[[Chunk], None]:
         """What takes the chunks that came with a terminal event; :meth:`conclude` follows, with its own.
@@ -35,8 +41,9 @@ class DeferringAccumulator(StreamAccumulator):
 
     def conclude(self, chunk: Chunk) -> None:
         """Take the chunk of the terminal event."""
-        self.add(chunk)
-        self._deferred.clear()
+        with self._catching_up:
+            self.add(chunk)
+            self._deferred.clear()
 
     def to_message(self) -> Message:
         if self._status is None:  # else what was put aside is said again by the end
@@ -56,8 +63,9 @@ class DeferringAccumulator(StreamAccumulator):
 
     def _catch_up(self) -> None:
         """Take what was put aside: one after the other, so that an interrupt leaves the rest there."""
-        while self._deferred:
-            self.add(build_chunk(self._deferred.popleft()))
+        with self._catching_up:
+            while self._deferred:
+                self.add(build_chunk(self._deferred.popleft()))
 
 
 def _says_all(terminal: Event) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shell import KEY, Event, completed, created, delta, error_event
+from shell import KEY, SECONDS, Event, Task, completed, created, delta, error_event, wait_until_in
 from test_accumulator import STREAMS, item, text_item, with_output, without
 from test_interrupt import AtStep
 
@@ -201,6 +202,30 @@ def test_an_interrupt_of_the_part_costs_one_piece_at_most() -> None:
         assert accumulator.to_message().content in ("one two", "one", " two"), at.place
         if at.left > 0:
             break
+
+
+def test_two_threads_that_ask_for_the_part_get_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels a response, and who is told of that."""
+    accumulator = DeferringAccumulator()
+    *chunks, last = map(build_chunk, whole())
+    take = accumulator.before(last.raw)
+    for chunk in chunks[:-1]:
+        take(chunk)
+    asked, go_on = threading.Event(), threading.Event()
+    part = Output.part
+
+    def slow_part(self: Output, kind: Any, event: Event) -> Any:
+        asked.set()
+        go_on.wait(SECONDS)
+        return part(self, kind, event)
+
+    monkeypatch.setattr(Output, "part", slow_part)
+    first = Task(accumulator.to_message)
+    assert asked.wait(SECONDS)
+    second = Task(accumulator.to_message)
+    wait_until_in(second.ident or 0, "_catch_up")
+    go_on.set()
+    assert first.result().content == second.result().content == "one two"
 
 
 @pytest.mark.parametrize("output", ["as it is", []])
