@@ -18,6 +18,9 @@ from responses_ws.streaming import StreamAccumulator, build_chunk
 
 __all__ = ["DeferringAccumulator"]
 
+PATIENCE_SECONDS = 1.0
+"""Nobody holds the lock for so long, but a thread that a fork has left in the parent process."""
+
 
 class DeferringAccumulator(StreamAccumulator):
     """Gives the messages, and shows the chunks, that :class:`StreamAccumulator` does.
@@ -29,7 +32,8 @@ class DeferringAccumulator(StreamAccumulator):
     def __init__(self) -> None:
         super().__init__()
         self._deferred: collections.deque[Event] = collections.deque()
-        self._catching_up = threading.RLock()  # a signal handler may ask in the middle of it
+        # Held while what was put aside is taken. Re-entrant: a signal handler may ask in the middle of it.
+        self._taking = threading.RLock()
 
     def before(self, terminal: Event) -> Callable[[Chunk], None]:
         """What takes the chunks that came with a terminal event; :meth:`conclude` follows, with its own.
@@ -41,9 +45,13 @@ class DeferringAccumulator(StreamAccumulator):
 
     def conclude(self, chunk: Chunk) -> None:
         """Take the chunk of the terminal event."""
-        with self._catching_up:
+        held = self._taking.acquire(timeout=PATIENCE_SECONDS)
+        try:
             self.add(chunk)
             self._deferred.clear()
+        finally:
+            if held:
+                self._taking.release()
 
     def to_message(self) -> Message:
         if self._status is None:  # else what was put aside is said again by the end
@@ -63,9 +71,13 @@ class DeferringAccumulator(StreamAccumulator):
 
     def _catch_up(self) -> None:
         """Take what was put aside: one after the other, so that an interrupt leaves the rest there."""
-        with self._catching_up:
+        held = self._taking.acquire(timeout=PATIENCE_SECONDS)
+        try:
             while self._deferred:
                 self.add(build_chunk(self._deferred.popleft()))
+        finally:
+            if held:
+                self._taking.release()
 
 
 def _says_all(terminal: Event) -> bool:

@@ -15,6 +15,7 @@ from shell import KEY, SECONDS, Event, Task, completed, created, delta, error_ev
 from test_accumulator import STREAMS, item, text_item, with_output, without
 from test_interrupt import AtStep
 
+import responses_ws._deferring
 from responses_ws import Chunk, Message, ResponseCancelled, ResponseError, Timeouts, WebSocket
 from responses_ws._core.accumulate import Output
 from responses_ws._deferring import DeferringAccumulator
@@ -226,6 +227,21 @@ def test_two_threads_that_ask_for_the_part_get_it_whole(monkeypatch: pytest.Monk
     wait_until_in(second.ident or 0, "_catch_up")
     go_on.set()
     assert first.result().content == second.result().content == "one two"
+
+
+def test_a_thread_that_a_fork_left_behind_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the child its lock stays locked for ever."""
+    monkeypatch.setattr(responses_ws._deferring, "PATIENCE_SECONDS", 0.01)
+    for ended in (False, True):
+        accumulator = DeferringAccumulator()
+        *chunks, last = map(build_chunk, whole())
+        take = accumulator.before(last.raw)
+        for chunk in chunks:
+            take(chunk)
+        Task(accumulator._taking.acquire).result()
+        if ended:
+            accumulator.conclude(last)
+        assert accumulator.to_message().content == "one two"
 
 
 @pytest.mark.parametrize("output", ["as it is", []])
