@@ -6,7 +6,6 @@ to be compared with that: which is all of a short answer, and of a long one the 
 
 from __future__ import annotations
 
-import collections
 import threading
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ class DeferringAccumulator(StreamAccumulator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._deferred: collections.deque[Event] = collections.deque()
+        self._deferred: list[Event] = []
         # Held while what was put aside is taken. Re-entrant: a signal handler may ask in the middle of it.
         self._taking = threading.RLock()
 
@@ -74,7 +73,7 @@ class DeferringAccumulator(StreamAccumulator):
         held = self._taking.acquire(timeout=PATIENCE_SECONDS)
         try:
             while self._deferred:
-                self.add(build_chunk(self._deferred.popleft()))
+                self.add(build_chunk(self._deferred.pop(0)))
         finally:
             if held:
                 self._taking.release()
