@@ -5,16 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from responses_ws._core.events import (
-    Event,
-    event_type,
-    parse,
-    parse_error,
-    response_error,
-    starts_response,
-    terminal_status,
-)
+from responses_ws._core.events import Event, event_type, starts_response, terminal_status
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.fields import text
+from responses_ws._core.parser import parse
 from responses_ws._core.sse import EventStreamParser
 from responses_ws._source import Batch, End
 from responses_ws._transport.deadline import Deadline

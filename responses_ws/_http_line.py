@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from responses_ws._core.events import Event, parse
+from responses_ws._core.events import Event
+from responses_ws._core.parser import parse
 from responses_ws._http_call import HttpCall, check_success
 from responses_ws._process import connecting, watch
 from responses_ws._settings import Settings

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 from responses_ws._breakers import Guard
 from responses_ws._call import Call
 from responses_ws._core.continuation import Form, Place, Request
-from responses_ws._core.events import Event, parse_error, response_error
+from responses_ws._core.events import Event
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.request import stores
 from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
 from responses_ws._core.steered import Steered

@@ -16,9 +16,10 @@ from typing import cast
 
 from responses_ws._call import Call, batches, tell
 from responses_ws._core.endpoint import Endpoint
-from responses_ws._core.events import Event, parse, parse_error, response_error
+from responses_ws._core.events import Event
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.lanes import Lanes
-from responses_ws._core.parser import Payload
+from responses_ws._core.parser import Payload, parse
 from responses_ws._core.states import Request
 from responses_ws._link import Link
 from responses_ws._linked import Linked

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from responses_ws._core.events import Event, parse_error, response_error
+from responses_ws._core.events import Event
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.fields import mappings, text
 from responses_ws._http_call import as_event
 from responses_ws._transport.deadline import NEVER, Deadline, overdue

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias, cast, overload
 
-from responses_ws._core.events import Event, parse_error, response_error, terminal_status
+from responses_ws._core.events import Event, terminal_status
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._deferring import DeferringAccumulator
 from responses_ws._source import Batch, End, Source
 from responses_ws._transport.deadline import Deadline, overdue

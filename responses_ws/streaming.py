@@ -23,13 +23,12 @@ from responses_ws._core.events import (
     TERMINAL,
     Event,
     event_type,
-    parse,
-    parse_error,
-    response_error,
     response_id,
     terminal_status,
 )
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.fields import count, mapping, mappings, printable, text
+from responses_ws._core.parser import parse
 from responses_ws.errors import ProtocolError
 from responses_ws.messages import Chunk, Message, ToolCall, Usage
 

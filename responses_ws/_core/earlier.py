@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import collections
 
-from responses_ws._core.events import (
-    OPENINGS,
-    ErrorEvent,
-    Event,
-    event_type,
-    parse_error,
-    response_id,
-)
+from responses_ws._core.events import OPENINGS, Event, event_type, response_id
+from responses_ws._core.failures import ErrorEvent, parse_error
 from responses_ws._core.fields import mapping, text
 from responses_ws._core.states import Items, Request, State
 

@@ -17,14 +17,13 @@ from responses_ws._core.earlier import Earlier, claim, item_id, reason
 from responses_ws._core.events import (
     OPENINGS,
     PROGRESS,
-    ErrorEvent,
     Event,
     event_type,
-    parse_error,
     response_id,
     starts_response,
     terminal_status,
 )
+from responses_ws._core.failures import ErrorEvent, parse_error
 from responses_ws._core.lane import Lane
 from responses_ws._core.places import Places
 from responses_ws._core.states import Request, State

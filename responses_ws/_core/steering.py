@@ -6,7 +6,8 @@ request (the API's guide "Steering"). So its end is not the end of the turn whil
 
 from __future__ import annotations
 
-from responses_ws._core.events import Event, parse_error, response_error, response_id
+from responses_ws._core.events import Event, response_id
+from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.fields import mapping, text
 from responses_ws.errors import Delivery, ResponseError
 from responses_ws.messages import Steer

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from responses_ws._core.events import http_error
+from responses_ws._core.failures import http_error
 from responses_ws._core.headers import Masker, unfolded
 from responses_ws._core.secret import Secret
 from responses_ws._transport import net

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from responses_ws._core.events import http_error
+from responses_ws._core.failures import http_error
 from responses_ws._core.headers import Masker, unfolded
 from responses_ws._transport.base import Target
 from responses_ws._transport.deadline import Deadline
