@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shell import KEY, SECONDS, Event, Task, completed, created, delta, error_event, wait_until_in
-from test_accumulator import STREAMS, item, text_item, with_output, without
+from test_accumulator import STREAMS, item, text_item, with_output
 from test_interrupt import AtStep
 
 import responses_ws._deferring
@@ -21,8 +21,6 @@ from responses_ws._core.accumulate import Output
 from responses_ws._deferring import DeferringAccumulator
 from responses_ws.streaming import StreamAccumulator, build_chunk
 from responses_ws.testing import ScriptedConnector
-
-WHOLE = "msg_1"
 
 
 def at_once(events: list[Event]) -> tuple[list[Chunk], StreamAccumulator]:
@@ -54,15 +52,16 @@ def check_same(events: list[Event], begun: int) -> None:
     assert accumulator.superseded == expected.superseded
 
 
-def whole(text: str = "one two") -> list[Event]:
+def whole(text: str = "one two", number: int = 1, kind: str = "completed") -> list[Event]:
     """A short answer as the service sends it: its end says all."""
-    done = text_item(text, id=WHOLE)
-    end = completed("resp_1")
+    item_id = f"msg_{number}"
+    done = text_item(text, id=item_id)
+    end = completed(f"resp_{number}", kind, f"response.{kind}")
     end["response"]["output"] = [done]
     return [
-        created("resp_1"),
-        item("added", text_item("", id=WHOLE), output_index=0),
-        *(delta(piece) for piece in (text[:3], text[3:])),
+        created(f"resp_{number}"),
+        item("added", text_item("", id=item_id), output_index=0),
+        *(delta(piece, item_id) for piece in (text[:3], text[3:])),
         item("done", done, output_index=0),
         end,
     ]
@@ -117,9 +116,26 @@ def test_characters_in_halves_are_shown_alike(kind: str) -> None:
             check_same(events, begun)
 
 
-@pytest.mark.parametrize("second", [["two"], []])
-def test_a_response_that_was_followed_by_another_is_the_same(second: list[str]) -> None:
-    events = [*whole(), created("resp_2"), *(delta(piece, "msg_2") for piece in second), completed("resp_2")]
+def test_what_a_tool_of_the_service_did_is_kept_though_the_end_does_not_say_it() -> None:
+    """As some gateways do, whose output is the message alone."""
+    *before, end = whole()
+    did = {"type": "response.web_search_call.completed", "item_id": "ws_1", "output_index": 0}
+    for begun in range(len(before) + 1):
+        check_same([*before, did, end], begun)
+    assert deferred([did, end], 0)[1].to_message().built_in_tool_events == [did]
+
+
+SUCCESSORS = {
+    "its end says all": whole("three", 2),
+    "its end says nothing": [*whole("three", 2)[:-1], completed("resp_2")],
+    "its end alone": [created("resp_2"), completed("resp_2")],
+}
+
+
+@pytest.mark.parametrize("second", SUCCESSORS.values(), ids=SUCCESSORS)
+@pytest.mark.parametrize("first", ["completed", "incomplete"])
+def test_a_response_that_was_followed_by_another_is_the_same(first: str, second: list[Event]) -> None:
+    events = [*whole(kind=first), *second]
     for begun in range(len(events)):
         check_same(events, begun)
     assert [message.response_id for message in deferred(events, 0)[1].superseded] == ["resp_1"]
@@ -275,15 +291,6 @@ def test_what_the_end_says_again_is_not_put_together(monkeypatch: pytest.MonkeyP
     assert seen == ["response.completed"]
 
 
-@pytest.mark.parametrize("name", [name for name in STREAMS if name != "failed_stub"])
-def test_a_stream_of_deltas_is_not_kept(name: str) -> None:
-    """Only what comes in the same read as the end is, and that is there anyway."""
-    accumulator = DeferringAccumulator()
-    for event in without(STREAMS[name], {STREAMS[name][-1]["type"]}):
-        accumulator.add(build_chunk(event))
-    assert not accumulator._deferred
-
-
 # -- in a response
 
 
@@ -298,15 +305,23 @@ def ws(connector: ScriptedConnector) -> Any:
         yield ws
 
 
-def test_an_answer_in_one_read_is_the_answer(ws: WebSocket, connector: ScriptedConnector) -> None:
+def test_an_answer_in_one_read_is_the_answer(
+    ws: WebSocket, connector: ScriptedConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none of it is put together that its end says."""
+    monkeypatch.setattr(Output, "part", lambda _, __, event: pytest.fail(event["type"]))
     with ws.stream(model="m", input="?") as stream:
         connector.transports[0].deliver(*whole())
         assert [chunk.content for chunk in stream if chunk.content] == ["one", " two"]
         assert stream.message.content == "one two"
     assert stream.message.output == whole()[-1]["response"]["output"]
+    assert stream._accumulator._deferred == []  # it is let go of, however long the stream is kept
 
 
-@pytest.mark.parametrize("end", [error_event(), completed("resp_1", "failed", "response.failed")])
+ENDS = [error_event(), completed("resp_1", "failed", "response.failed"), whole(kind="failed")[-1]]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=["error", "failed", "failed and told all"])
 def test_a_failure_in_the_same_read_carries_what_came_before_it(
     ws: WebSocket, connector: ScriptedConnector, end: Event
 ) -> None:
@@ -331,6 +346,18 @@ def test_a_response_that_is_left_between_two_of_them_carries_what_was_seen(
             _ = stream.message
     assert caught.value.partial is not None
     assert caught.value.partial.content == "one"
+
+
+def test_a_stream_of_deltas_is_not_kept(ws: WebSocket, connector: ScriptedConnector) -> None:
+    """Only what comes in the same read as the end is, and that is there anyway."""
+    *before, end = whole()
+    with ws.stream(model="m", input="?") as stream:
+        connector.transports[0].deliver(*before)
+        chunks = iter(stream)
+        assert [next(chunks).raw for _ in before] == before
+        assert stream._accumulator._deferred == []
+        connector.transports[0].deliver(end)
+        assert stream.message.content == "one two"
 
 
 def test_the_next_answer_is_its_own(ws: WebSocket, connector: ScriptedConnector) -> None:

@@ -46,7 +46,7 @@ def admissible(lanes: Iterable[Lane], limit: int) -> list[Request]:
     """
     first = [lane.current for lane in lanes if lane.current is not None]
     waiting = [request for request in first if not request.admitted]
-    if not waiting or len(first) == 1:
+    if not waiting or len(first) == 1:  # nearly always, and there is neither a limit nor a fork to mind
         return waiting
     room = limit - (len(first) - len(waiting))
     forked = {request.source for request in first if request.admitted}
