@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from responses_ws._core.earlier import MAX_NAMES
+from responses_ws._core.earlier import MAX_NAMES, item_id
 from responses_ws._core.lane import Lane
 from responses_ws._core.lanes import Lanes
 from responses_ws._core.states import MOVES, Request, State
@@ -1786,6 +1786,23 @@ def test_any_events_are_routed_to_a_request_that_runs(events: list[Event]) -> No
         owner = lanes.route(found)
         assert owner is None or owner in running
         assert (owner is not None and owner.state is State.DONE) == (len(lanes.running()) < len(running))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, None),
+        ({"item_id": "m1"}, "m1"),
+        ({"item": {"id": "m1"}}, "m1"),
+        ({"item_id": "m1", "item": {"id": "m2"}}, "m1"),
+        ({"item_id": None, "item": {"id": "m1"}}, "m1"),
+        ({"item_id": "", "item": {"id": "m1"}}, "m1"),
+        ({"item_id": 5, "item": ["m1"]}, None),
+        ({"item": {"id": ["m1"]}}, None),
+    ],
+)
+def test_the_item_that_an_event_names(fields: Event, named: str | None) -> None:
+    assert item_id(fields) == named
 
 
 def test_what_is_said_of_a_steer_is_noted_whatever_else_it_names() -> None:
