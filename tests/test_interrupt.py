@@ -293,7 +293,7 @@ def test_while_sending(server):
 
         def stalled() -> None:
             server.wait_for("stalled")
-            caller_is_in("_write", "_poll")()
+            caller_is_in("_write", "poll")()
 
         kept = interrupted(lambda: ask(ws, "x" * 20_000_000), stalled)
         assert not ws.in_flight
@@ -311,7 +311,7 @@ def test_while_sending_on_a_connection_that_was_lost(server):
 
         def lost() -> None:
             server.wait_for("stalled")
-            caller_is_in("_write", "_poll")()
+            caller_is_in("_write", "poll")()
             link = ws._connection.link
             ws._connection.end(link, ConnectionLost("told by the test"))
 

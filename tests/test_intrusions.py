@@ -145,7 +145,7 @@ class TestSignals:
 
         def stalled() -> None:
             server.wait_for("stalled")
-            wait_until_in(main, "_poll")
+            wait_until_in(main, "poll")
 
         with websocket(server, timeouts=PATIENT, limits=UNLIMITED) as ws:
             pressing = signalled(stalled)

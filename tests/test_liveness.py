@@ -146,7 +146,7 @@ def test_disconnect_ends_a_send(server):
     ws = websocket(server, timeouts=PATIENT, limits=UNLIMITED).connect()
     sender = Task(ask, ws, LARGE)
     server.wait_for("stalled")
-    wait_until_in(sender.ident or 0, "_poll")
+    wait_until_in(sender.ident or 0, "poll")
     disconnect_at_once(ws)
     error = sender.error()
     assert isinstance(error, ConnectionLost)

@@ -52,6 +52,9 @@ PIECE = 64 * 1024
 fill, for the kernel clears it page by page."""
 SMALL = 1024
 """Bytes up to which a payload is masked in one piece."""
+LITTLE = 4096
+"""Bytes of a frame up to which its beginning waits for the next read and is cut with that: a place of its own
+would cost more than the copy."""
 EVERY_OCTET = int.from_bytes(bytes(range(256)), "big")
 ONES = int.from_bytes(b"\1" * 256, "big")
 NO_STATUS = 1005
@@ -77,7 +80,7 @@ class FrameParser:
         self.pings: list[bytes] = []
         self._limit = sys.maxsize if max_message_bytes is None else max_message_bytes
         self._mask = Masker(secrets)
-        # The start of a header that is not complete.
+        # The start of a header that is not complete, or of a little frame.
         self._begun = b""
         # A frame whose payload is not complete: the first byte and the size of its header, the payload as far
         # as there is room for it, how much of that is filled, and its size in the end. A large message costs
@@ -186,6 +189,8 @@ class FrameParser:
             if weight > self._limit - self._weight and not first & CONTROL:
                 raise self._too_large(weight, length)
             if stop > end:
+                if weight <= LITTLE:
+                    break
                 self._first, self._head = first, start - position
                 self._payload = bytearray(data[start:])
                 self._filled, self._size = end - start, length

@@ -12,11 +12,10 @@ import collections
 import contextlib
 import errno
 import os
-import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from responses_ws._core.frames import FrameParser, Opcode, close_payload, encode_frame
@@ -24,6 +23,7 @@ from responses_ws._core.parser import Payload
 from responses_ws._transport.base import Hold, Target
 from responses_ws._transport.deadline import NEVER, SLICE_SECONDS, Deadline, overdue
 from responses_ws._transport.dial import dial, failure
+from responses_ws._transport.polling import poll, waiting
 from responses_ws._transport.websocket_client import upgrade
 from responses_ws.errors import (
     ConnectionLost,
@@ -64,7 +64,7 @@ class SocketTransport:
         self._send_timeout = target.timeouts.send
         self._parser = FrameParser(target.limits.max_message_bytes, target.secrets)
         self._begun = begun
-        self._poll = _waiting(sock)
+        self._poll = waiting(sock)
         # What one read brings at most. A full one leaves more behind, most of the time, and TLS that had to
         # write may have taken what ``poll`` would show: then the next one tries before it waits.
         self._read_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
@@ -150,12 +150,12 @@ class SocketTransport:
         try:
             with self._guard:
                 if room is None:
-                    data = self._sock.recv(self._read_bytes)
+                    data = self._recv()
                     count = len(data)
                 else:
                     count = self._sock.recv_into(room)
         except ssl.SSLWantWriteError:
-            _poll(self._sock, write=True, timeout=RENEGOTIATION_SECONDS)
+            poll(self._sock, write=True, timeout=RENEGOTIATION_SECONDS)
             self._try_first = True
             return None
         except NOT_NOW:
@@ -171,6 +171,23 @@ class SocketTransport:
             return self._parser.feed(data)
         room.release()
         return self._parser.filled(count)
+
+    def _recv(self) -> bytes:
+        """Under the guard: what the socket has, at most :data:`READ_BYTES`."""
+        data = self._sock.recv(self._read_bytes)
+        if self._tls is None or len(data) < RECORD_BYTES:
+            return data
+        # One record after the other would be cut, and routed, in as many rounds.
+        records, size = [data], len(data)
+        try:
+            while size < READ_BYTES and len(records[-1]) == RECORD_BYTES:
+                records.append(self._sock.recv(RECORD_BYTES))
+                size += len(records[-1])
+        except OSError as error:
+            # It is met again by the next read, which tries before it waits: ``poll`` does not show all of it.
+            if not self._is_of_the_socket(error):
+                raise
+        return b"".join(records)
 
     def _broken(self, error: Exception | None) -> ConnectionLost:
         if self._aborted:
@@ -193,7 +210,7 @@ class SocketTransport:
         not keep the reader turning.
         """
         has_more = self._owes() and not self._sending and not self._mute
-        ready = _poll(self._sock, read=True, write=has_more, timeout=timeout)
+        ready = poll(self._sock, read=True, write=has_more, timeout=timeout)
         self._flush()
         return ready
 
@@ -310,7 +327,7 @@ class SocketTransport:
                 else:
                     self._check_clocks(clock)
                     left = clock.remaining(SLICE_SECONDS)
-                    _poll(self._sock, write=True, timeout=self._deadline.remaining(left))
+                    poll(self._sock, write=True, timeout=self._deadline.remaining(left))
         except BaseException:
             # Part of the frame may be out.
             self._mute = True
@@ -334,7 +351,7 @@ class SocketTransport:
                 return self._sock.send(view)
         except ssl.SSLWantReadError:
             # A renegotiation (TLS 1.2) goes on when the reader has read: ``poll`` for writing would not wait.
-            _poll(self._sock, read=True, timeout=RENEGOTIATION_SECONDS)
+            poll(self._sock, read=True, timeout=RENEGOTIATION_SECONDS)
             return 0
         except NOT_NOW:
             return 0
@@ -369,25 +386,3 @@ def encode_message(message: bytes) -> Iterator[bytearray]:
 
 def _frame(opcode: int, payload: bytes, *, final: bool = True) -> bytearray:
     return encode_frame(opcode, payload, os.urandom(4), final=final)
-
-
-def _waiting(sock: socket.socket) -> Callable[[float | None], object]:
-    """What waits so many milliseconds, and gives what is false when no bytes came.
-
-    It is made once: making it takes as long as a read.
-    """
-    if not hasattr(select, "poll"):
-        return lambda most: select.select([sock], [], [], None if most is None else most / 1000)[0]
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return poller.poll
-
-
-def _poll(sock: socket.socket, *, read: bool = False, write: bool = False, timeout: float | None) -> bool:
-    """Wait for the socket, at most ``timeout`` seconds; whether it became ready, or broke."""
-    if not hasattr(select, "poll"):
-        ready = select.select([sock] if read else [], [sock] if write else [], [sock], timeout)
-        return any(ready)
-    poller = select.poll()
-    poller.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-    return bool(poller.poll(None if timeout is None else timeout * 1000))

@@ -18,6 +18,7 @@ from websockets.frames import Opcode as PeerOpcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
+from responses_ws._core import frames
 from responses_ws._core.frames import FrameParser, Opcode, close_payload, encode_frame
 from responses_ws._core.parser import parse
 from responses_ws._core.secret import Secret
@@ -25,6 +26,14 @@ from responses_ws.errors import ConnectionLost, PayloadTooLarge, ProtocolError
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 MINIMAL, SIXTEEN, SIXTY_FOUR = 0, 126, 127
+
+
+@pytest.fixture(autouse=True, scope="module", params=[frames.LITTLE, 0], ids=["some wait", "none waits"])
+def little(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything holds for a frame that waits for its rest, and for one that has a place of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "LITTLE", request.param)
+        yield
 
 
 def frame(

@@ -142,7 +142,7 @@ class Peer:
         deadline = Deadline(SECONDS)
         while not done(self.frames):
             assert not deadline.expired, f"only {len(self.frames)} frames came"
-            ws._poll(self.sock, read=True, timeout=0.05)
+            ws.poll(self.sock, read=True, timeout=0.05)
             self.take()
         return self.frames
 
@@ -155,7 +155,7 @@ class Polls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr(ws, "_poll", self._counted(ws._poll))
+        monkeypatch.setattr(ws, "poll", self._counted(ws.poll))
         monkeypatch.setattr(SocketTransport, "_read", self._counted(SocketTransport._read))
 
     def _counted(self, wait: Callable[..., Any]) -> Callable[..., Any]:

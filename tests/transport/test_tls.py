@@ -179,6 +179,95 @@ def test_many_frames_in_one_record_are_received_without_waiting(monkeypatch):
         assert found == [b"%d" % number for number in range(1000)]
 
 
+FULL = frame(b"x" * (ws.RECORD_BYTES - 4))
+"""What fills a record of its own."""
+
+
+class Stumbling(ssl.SSLSocket):
+    """Meets something else than bytes behind the first full record."""
+
+    met: BaseException | None = None
+    full = False
+
+    def recv(self, *given: Any) -> bytes:
+        met = Stumbling.met
+        if met is not None and self.full:
+            Stumbling.met = None
+            raise met
+        data = super().recv(*given)
+        self.full = len(data) == ws.RECORD_BYTES
+        return data
+
+
+def test_full_records_are_taken_together():
+    """As much as a read of a plain socket brings; the rest comes with the next."""
+    with TLSPeer() as peer:
+        peer.sock.sendall(peer.records(*[FULL] * 5, frame(b"last")))
+        assert len(FULL) == ws.RECORD_BYTES
+        assert list(map(len, peer.transport.receive(None) or [])) == [ws.RECORD_BYTES - 4] * 4
+        assert list(map(len, peer.transport.receive(None) or [])) == [ws.RECORD_BYTES - 4, 4]
+        assert peer.transport.receive(0) is None
+
+
+def end_of_tls(peer: TLSPeer) -> None:
+    """A close_notify, while the socket stays open: nothing that ``poll`` shows once it was read."""
+    with contextlib.suppress(ssl.SSLWantReadError):
+        peer._tls.unwrap()
+    peer.sock.sendall(peer._outgoing.read())
+
+
+ENDS_OF_RECORDS = {
+    "FIN": lambda peer: peer.sock.shutdown(socket.SHUT_WR),
+    "half a record": lambda peer: (
+        peer.sock.sendall(peer.records(FULL)[:20]),
+        peer.sock.shutdown(socket.SHUT_WR),
+    ),
+    "close_notify": end_of_tls,
+    "no record": lambda peer: peer.sock.sendall(peer.records(FULL)[:-1] + b"x"),
+}
+
+
+def received_before_the_end(transport: SocketTransport) -> list[bytes]:
+    found: list[bytes] = []
+    while True:
+        try:
+            messages = transport.receive(SECONDS)
+        except ConnectionLost:
+            return found
+        assert messages is not None, "waited for an end that was there"
+        found += messages
+
+
+@pytest.mark.parametrize("end", ENDS_OF_RECORDS.values(), ids=ENDS_OF_RECORDS)
+@pytest.mark.parametrize("count", range(1, 6))
+def test_an_end_right_after_full_records_costs_none_of_them(count, end):
+    """Whatever a read meets behind a record, it brings that first; then the end is told at once."""
+    with TLSPeer() as peer:
+        peer.sock.sendall(peer.records(*[FULL] * count))
+        end(peer)
+        assert len(received_before_the_end(peer.transport)) == count
+
+
+@pytest.mark.parametrize("met", [ssl.SSLWantReadError(2, ""), ssl.SSLWantWriteError(3, "")])
+def test_what_interrupts_a_row_of_records_costs_none_of_them(monkeypatch, met):
+    """The next read tries before it waits, for OpenSSL may have taken what waiting would show."""
+    with TLSPeer(Stumbling) as peer:
+        peer.sock.sendall(peer.records(FULL, frame(b"last")))
+        monkeypatch.setattr(Stumbling, "met", met)
+        assert peer.transport.receive(None) == [FULL[4:]]
+        monkeypatch.setattr(peer.transport, "wait", lambda _: pytest.fail("waited"))
+        assert peer.transport.receive(None) == [b"last"]
+
+
+def test_what_a_signal_handler_raises_between_two_records_is_not_lost(monkeypatch):
+    """It is no end of the connection, which its caller decides about."""
+    with TLSPeer(Stumbling) as peer:
+        peer.sock.sendall(peer.records(FULL, frame(b"last")))
+        monkeypatch.setattr(Stumbling, "met", TimeoutError("the handler's"))
+        with pytest.raises(TimeoutError, match="the handler's"):
+            peer.transport.receive(None)
+
+
 def test_a_record_that_is_cut_anywhere_completes_nothing_until_its_last_byte():
     """Half a record is no byte of data; with its rest the message is there."""
     with TLSPeer() as peer:

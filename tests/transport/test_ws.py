@@ -336,7 +336,7 @@ def test_a_pong_waits_for_one_fragment_at_most():
 
 def is_blocked(transport: SocketTransport) -> bool:
     """Whether a sender is in the middle of a frame and the socket takes no more."""
-    return transport.sending and not ws._poll(transport._sock, write=True, timeout=0)
+    return transport.sending and not ws.poll(transport._sock, write=True, timeout=0)
 
 
 def wait_until(done: Any) -> None:
@@ -417,7 +417,7 @@ def test_a_pong_that_cannot_follow_a_message_is_no_failure_of_it(monkeypatch, ti
 
     with Peer(timeouts=timeouts) as peer:
         monkeypatch.setattr(SocketTransport, "_try_write", takes_no_pong)
-        monkeypatch.setattr(ws, "_poll", lambda sock, timeout, **_: threading.Event().wait(timeout))
+        monkeypatch.setattr(ws, "poll", lambda sock, timeout, **_: threading.Event().wait(timeout))
         Task(peer.transport.send, b"{}", Deadline(deadline)).result()
         monkeypatch.undo()
         assert [bytes(frame.data) for frame in peer.drain()] == [b"{}"]
