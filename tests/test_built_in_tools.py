@@ -497,6 +497,14 @@ def test_anything_may_come(items: list[dict[str, Any]], events: list[dict[str, A
 
 
 @pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize("other", [None, 5, {"output": []}, []], ids=repr)
+def test_what_is_no_message_is_refused(parser: Any, other: Any) -> None:
+    """At the call, and by the name of the parameter."""
+    with pytest.raises(ConfigurationError, match=f"message must be a Message, not {type(other).__name__}"):
+        parser(other)
+
+
+@pytest.mark.parametrize("parser", PARSERS)
 def test_an_answer_without_tools(parser: Any) -> None:
     """Gives nothing."""
     assert parser(Message()) == []

@@ -1,7 +1,7 @@
 """What the service's own tools did for an answer, read from its output items.
 
-Every function takes a :class:`Message`, finished or not, and tolerates whatever a service leaves out, adds or
-sends with another type: a field that is not there is None, an empty string or an empty list.
+Every function takes a :class:`Message`, finished or not (else :class:`ConfigurationError`), and tolerates
+whatever a service leaves out, adds or sends with another type: a field that is not there is None, or empty.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from responses_ws._core.fields import count, mapping, mappings, printable, text
 from responses_ws._core.items import Item
+from responses_ws.errors import ConfigurationError
 from responses_ws.messages import Message
 
 __all__ = [
@@ -207,7 +208,7 @@ class Citation:
 
 def web_search_results(message: Message) -> list[WebSearchResult]:
     """What was searched on the web, step by step."""
-    return [_web_search(item) for item in _of(message.output, "web_search_call")]
+    return [_web_search(item) for item in _of(message, "web_search_call")]
 
 
 def _web_search(item: Item) -> WebSearchResult:
@@ -231,7 +232,7 @@ def file_search_results(message: Message) -> list[FileSearchResult]:
             queries=_texts(item.get("queries")),
             results=[_file_result(result) for result in mappings(item.get("results"))],
         )
-        for item in _of(message.output, "file_search_call")
+        for item in _of(message, "file_search_call")
     ]
 
 
@@ -247,11 +248,11 @@ def _file_result(result: dict[str, Any]) -> FileResult:
 
 def code_results(message: Message) -> list[CodeResult]:
     """The code that was run, with what it printed."""
-    done = _of(message.built_in_tool_events, "response.code_interpreter_call_code.done")
+    done = _of(message, "response.code_interpreter_call_code.done", "built_in_tool_events")
     streamed = {text(event.get("item_id")): event.get("code") for event in done}
     return [
         _code_result(item, item.get("code") or streamed.get(text(item.get("id"))))
-        for item in _of(message.output, "code_interpreter_call")
+        for item in _of(message, "code_interpreter_call")
     ]
 
 
@@ -268,11 +269,11 @@ def _code_result(item: Item, code: object) -> CodeResult:
 
 def images(message: Message) -> list[Image]:
     """The images that were made; for one that was not finished, the last that was streamed of it."""
-    streamed = _of(message.built_in_tool_events, "response.image_generation_call.partial_image")
+    streamed = _of(message, "response.image_generation_call.partial_image", "built_in_tool_events")
     partial = {text(event.get("item_id")): event.get("partial_image_b64") for event in streamed}
     return [
         _image(item, _bytes(item.get("result")), _bytes(partial.get(text(item.get("id")))))
-        for item in _of(message.output, "image_generation_call")
+        for item in _of(message, "image_generation_call")
     ]
 
 
@@ -299,10 +300,8 @@ def _bytes(value: object) -> bytes | None:
 
 def shell_calls(message: Message) -> list[ShellCall]:
     """The commands for a shell; with their outputs, where the service ran them."""
-    outputs = {
-        text(item.get("call_id")): item.get("output") for item in _of(message.output, "shell_call_output")
-    }
-    calls = _of(message.output, "shell_call")
+    outputs = {text(item.get("call_id")): item.get("output") for item in _of(message, "shell_call_output")}
+    calls = _of(message, "shell_call")
     return [_shell_call(item, mappings(outputs.get(text(item.get("call_id"))))) for item in calls]
 
 
@@ -333,7 +332,7 @@ def _shell_output(output: dict[str, Any]) -> ShellOutput:
 
 def patches(message: Message) -> list[Patch]:
     """The changes of files that the model wants."""
-    return [_patch(item, mapping(item.get("operation"))) for item in _of(message.output, "apply_patch_call")]
+    return [_patch(item, mapping(item.get("operation"))) for item in _of(message, "apply_patch_call")]
 
 
 def _patch(item: Item, operation: dict[str, Any]) -> Patch:
@@ -348,7 +347,7 @@ def _patch(item: Item, operation: dict[str, Any]) -> Patch:
 
 def citations(message: Message) -> list[Citation]:
     """What the answer cites, in order of appearance."""
-    parts = [part for item in _of(message.output, "message") for part in mappings(item.get("content"))]
+    parts = [part for item in _of(message, "message") for part in mappings(item.get("content"))]
     cited = [(note, _text(part.get("text"))) for part in parts for note in mappings(part.get("annotations"))]
     return [_citation(annotation, answer) for annotation, answer in cited]
 
@@ -377,8 +376,10 @@ def _head(item: Item) -> dict[str, Any]:
     return {"id": _string(item.get("id")), "status": _string(item.get("status")), "raw": item}
 
 
-def _of(objects: list[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
-    return (each for each in objects if each.get("type") == kind)
+def _of(message: Message, kind: str, among: str = "output") -> Iterator[dict[str, Any]]:
+    if not isinstance(message, Message):
+        raise ConfigurationError(f"message must be a Message, not {type(message).__name__}")
+    return (each for each in getattr(message, among) if each.get("type") == kind)
 
 
 def _text(value: object) -> str:

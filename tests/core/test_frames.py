@@ -556,6 +556,28 @@ def test_fragments_taken_together_are_those_taken_one_by_one(data: bytes, limit:
         assert getattr(parser.failure, "size", None) == getattr(slow.failure, "size", None)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"".join(frame(TEXT, b"x" * size) for size in range(1000)),
+        run(*[frame(CONT, b"x" * 99, fin=False)] * 1000),
+    ],
+    ids=["messages", "fragments of one size"],
+)
+def test_a_thousand_frames_are_not_looked_at_one_by_one(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick ways are taken, whose outcome is that of the slow one."""
+    looks: list[int] = []
+    header = frames._header
+
+    def look(data: bytes, position: int) -> tuple[int, int, int] | None:
+        looks.append(position)
+        return header(data, position)
+
+    monkeypatch.setattr(frames, "_header", look)
+    read(slices(data, 1 << 16))
+    assert len(looks) < 10
+
+
 def seconds(work: Callable[[], object]) -> float:
     """Processor time of the best of three runs."""
     times = []

@@ -412,6 +412,7 @@ def test_a_wait_for_nothing_reads_nothing(renegotiating):
         assert renegotiating.tries == 0
         peer.sock.sendall(peer.records(frame(b"something")))
         assert peer.transport.receive(SECONDS) == [b"something"]
+        assert renegotiating.tries == 1
 
 
 def test_a_read_that_wanted_to_write_is_tried_again(renegotiating, monkeypatch):
