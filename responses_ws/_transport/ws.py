@@ -69,6 +69,8 @@ class SocketTransport:
         # write may have taken what ``poll`` would show: then the next one tries before it waits.
         self._read_bytes = READ_BYTES if self._tls is None else RECORD_BYTES
         self._try_first = False
+        # What ended a row of records, to be raised once they are handed on: it is told only once.
+        self._met: list[OSError] = []
         # Re-entrant, for a finalizer that aborts this connection may run in a thread that is inside it.
         self._guard = threading.RLock()
         # One message at a time; held over all its fragments.
@@ -149,6 +151,8 @@ class SocketTransport:
         room = self._parser.room(self._read_bytes)
         try:
             with self._guard:
+                if self._met:
+                    raise self._met.pop()
                 if room is None:
                     data = self._recv()
                     count = len(data)
@@ -183,10 +187,12 @@ class SocketTransport:
             while size < READ_BYTES and len(records[-1]) == RECORD_BYTES:
                 records.append(self._sock.recv(RECORD_BYTES))
                 size += len(records[-1])
+        except NOT_NOW:
+            pass  # the next read tries before it waits: ``poll`` does not show all of it
         except OSError as error:
-            # It is met again by the next read, which tries before it waits: ``poll`` does not show all of it.
             if not self._is_of_the_socket(error):
                 raise
+            self._met.append(error.with_traceback(None))
         return b"".join(records)
 
     def _broken(self, error: Exception | None) -> ConnectionLost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -246,6 +247,28 @@ def test_an_end_right_after_full_records_costs_none_of_them(count, end):
         peer.sock.sendall(peer.records(*[FULL] * count))
         end(peer)
         assert len(received_before_the_end(peer.transport)) == count
+
+
+def test_a_record_that_fails_behind_full_ones_is_told_as_what_it_is():
+    """OpenSSL tells it once; a second read would take it for an end like any other."""
+    with TLSPeer() as peer:
+        peer.sock.sendall(peer.records(FULL))
+        ENDS_OF_RECORDS["no record"](peer)
+        assert peer.transport.receive(None) == [FULL[4:]]
+        with pytest.raises(ConnectionLost, match="SSLError") as caught:
+            peer.transport.receive(0)
+        assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+def test_a_reset_behind_full_records_is_told_when_there_is_room_for_more(monkeypatch):
+    """The system tells it once; the next read, into the place of a large frame, would find a mere end."""
+    with TLSPeer(Stumbling) as peer:
+        peer.sock.sendall(peer.records(frame(b"x" * 70_000)[: ws.RECORD_BYTES]))
+        peer.sock.shutdown(socket.SHUT_WR)
+        monkeypatch.setattr(Stumbling, "met", ConnectionResetError(errno.ECONNRESET, "reset"))
+        assert peer.transport.receive(None) == []
+        with pytest.raises(ConnectionLost, match="ConnectionResetError"):
+            peer.transport.receive(0)
 
 
 @pytest.mark.parametrize("met", [ssl.SSLWantReadError(2, ""), ssl.SSLWantWriteError(3, "")])
