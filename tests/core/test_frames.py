@@ -393,6 +393,31 @@ def test_a_message_over_the_limit_is_refused_at_its_header(data: bytes, limit: i
             assert (parser.failure.size, parser.failure.limit) == (size, limit)
 
 
+BEGUN = frame(TEXT, fin=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        (frame(TEXT, reserved=4, length=9), ProtocolError),
+        (frame(3, length=9), ProtocolError),
+        (frame(PING, fin=False, length=9), ProtocolError),
+        (frame(PING, length=126), ProtocolError),
+        (frame(CONT, length=9), ProtocolError),
+        (BEGUN + frame(TEXT, length=9), ProtocolError),
+        (frame(BINARY, length=9), ProtocolError),
+        (frame(TEXT, length=1000), PayloadTooLarge),
+        (BEGUN + frame(CONT, length=1000), PayloadTooLarge),
+    ],
+)
+def test_a_little_frame_is_refused_at_its_header(header: bytes, kind: type[Exception]) -> None:
+    """Nobody waits for a payload that will not be taken, and that may never come."""
+    for pieces in ([header], [header[:-1], header[-1:]]):
+        outcome = read(pieces, FrameParser(1000))
+        assert outcome.end is not None
+        assert outcome.end.kind is kind
+
+
 def test_a_length_that_cannot_be_is_no_question_of_the_limit() -> None:
     """A length with its highest bit set (5.2) is a fault of the peer and not of the limit."""
     assert read([frame(TEXT, length=1 << 63)], FrameParser(100)).end == BROKEN
