@@ -521,6 +521,15 @@ def test_a_secret_in_what_was_received_in_place_is_masked() -> None:
         assert message.endswith(b"b" * 70_000)
 
 
+@pytest.mark.parametrize("begun", [b"", BEGUN], ids=["a message", "a fragment"])
+@pytest.mark.parametrize("size", [frames.LITTLE, 1 << 17])
+def test_a_large_frame_has_a_place_of_its_own(begun: bytes, size: int) -> None:
+    """It is not copied again with each read that brings a piece of it."""
+    parser = FrameParser()
+    parser.feed(begun + frame(CONT if begun else TEXT, length=size))
+    assert parser._payload is not None
+
+
 def test_the_rest_of_a_small_frame_is_read_with_what_follows_it() -> None:
     parser = FrameParser()
     parser.feed(frame(TEXT, length=1 << 16) + b"{}")
