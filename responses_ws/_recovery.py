@@ -16,7 +16,7 @@ from responses_ws._core.continuation import Form, Place, Request
 from responses_ws._core.events import Event
 from responses_ws._core.failures import parse_error, response_error
 from responses_ws._core.request import stores
-from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide
+from responses_ws._core.retry import Attempt, Decision, Next, Retry, acts_on_its_own, decide, worse
 from responses_ws._core.steered import Steered
 from responses_ws._http_route import HttpRoute
 from responses_ws._line import Sockets
@@ -46,8 +46,6 @@ TransportName = Literal["auto", "websocket", "http"]
 
 NOT_FOUND = "previous_response_not_found"
 UNFINISHED = frozenset({"queued", "in_progress"})
-SURER = (Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED)
-"""From what certainly did not run to what certainly did."""
 
 
 class Turn(Protocol):
@@ -129,7 +127,7 @@ class Recovery:
 
     @property
     def delivery(self) -> Delivery:
-        return self._worst if self._source is None else _worse(self._worst, self._source.delivery)
+        return self._worst if self._source is None else worse(self._worst, self._source.delivery)
 
     @property
     def last_event_at(self) -> float:
@@ -313,7 +311,7 @@ class Recovery:
         self._note(error, decision)
         if isinstance(error, PreviousResponseNotFound):
             self._turn.lost()  # also when nothing is sent again: the next step must not name it either
-        delivery = self._worst = _worse(self._worst, error.delivery)
+        delivery = self._worst = worse(self._worst, error.delivery)
         if self.cancelled:
             return None  # which the stream knows how to say
         if decision.next is Next.RAISE:
@@ -387,10 +385,6 @@ def _failure(found: Batch | End, source: Source) -> ResponsesWSError | None:
         return None
     error = parse_error(found.terminal)
     return None if error is None else response_error(error, delivery=Delivery.REJECTED)
-
-
-def _worse(one: Delivery, other: Delivery) -> Delivery:
-    return max(one, other, key=SURER.index)
 
 
 def _nothing_to_rebuild_from(error: PreviousResponseNotFound, payload: Mapping[str, Any]) -> ContinuationLost:

@@ -42,7 +42,7 @@ from responses_ws.errors import (
 )
 from responses_ws.messages import check_seconds
 
-__all__ = ["RAISE", "Attempt", "Decision", "Next", "Retry", "acts_on_its_own", "decide"]
+__all__ = ["RAISE", "Attempt", "Decision", "Next", "Retry", "acts_on_its_own", "decide", "worse"]
 
 FIRST_PAUSE = 0.5
 DOUBLINGS = 4
@@ -57,6 +57,8 @@ POLICY = 1008
 
 NO_QUOTA = frozenset({"insufficient_quota", "insufficient_quota_error"})
 LOST_REASONING = frozenset({"invalid_encrypted_content"})
+SURER = (Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED)
+"""From what certainly did not run to what certainly did."""
 ACTING_TOOLS = frozenset({"mcp", "shell", "computer", "computer_use", "computer_use_preview"})
 
 
@@ -272,3 +274,8 @@ def _pause(policy: Retry, error: ResponsesWSError, attempt: Attempt, draw: Calla
     if any(pause > limit for limit in limits):
         return RAISE
     return Decision(Next.AGAIN, pause, counted=True)
+
+
+def worse(one: Delivery, other: Delivery) -> Delivery:
+    """Of what two requests came to, what says more surely that one of them ran."""
+    return max(one, other, key=SURER.index)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import pytest
 
-from responses_ws._core.retry import RAISE, Attempt, Decision, Next, Retry, acts_on_its_own, decide
+from responses_ws._core.retry import RAISE, Attempt, Decision, Next, Retry, acts_on_its_own, decide, worse
 from responses_ws.errors import (
     AuthenticationError,
     BadRequestError,
@@ -298,3 +299,11 @@ def test_a_policy_cannot_be_changed() -> None:
 def test_tools_that_act_on_their_own(tools: object, acting: bool) -> None:
     """The service runs them itself, so that asking twice can do the thing twice."""
     assert acts_on_its_own({"tools": tools}) is acting
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    itertools.combinations((Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED), 2),
+)
+def test_of_two_requests_the_one_that_surely_ran_is_told(one: Delivery, other: Delivery) -> None:
+    assert worse(one, other) is worse(other, one) is worse(other, other) is other
