@@ -303,7 +303,7 @@ def test_tools_that_act_on_their_own(tools: object, acting: bool) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    itertools.combinations((Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED), 2),
+    [*itertools.combinations((Delivery.NOT_SENT, Delivery.REJECTED, Delivery.UNKNOWN, Delivery.STARTED), 2)],
 )
 def test_of_two_requests_the_one_that_surely_ran_is_told(one: Delivery, other: Delivery) -> None:
     assert worse(one, other) is worse(other, one) is worse(other, other) is other
